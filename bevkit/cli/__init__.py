@@ -1,0 +1,1 @@
+"""What `bevkit <verb>` and tools/<verb>.py both call."""

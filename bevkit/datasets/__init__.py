@@ -1,0 +1,1 @@
+"""Data sets of clips, their augmentation and sampling."""

@@ -1,0 +1,1 @@
+"""The mmengine runner, its hooks and schedules."""

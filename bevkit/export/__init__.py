@@ -1,0 +1,1 @@
+"""From a model to ONNX and TensorRT, with a parity report."""

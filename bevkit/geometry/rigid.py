@@ -1,0 +1,88 @@
+"""Rigid motions as 4x4 matrices named ``a_from_b``; products cancel in the reading."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rigid_from(rotation: Tensor, translation: Tensor) -> Tensor:
+    """Joins a rotation [* 3 3] and a translation [* 3] (metres) to a matrix [* 4 4]."""
+    batch = torch.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
+    matrix = rotation.new_zeros((*batch, 4, 4))
+    matrix[..., :3, :3] = rotation
+    matrix[..., :3, 3] = translation
+    matrix[..., 3, 3] = 1
+    return matrix
+
+
+def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
+    """Turns quaternions [* 4] (w, x, y, z; any length but zero) into rotations [* 3 3]."""
+    w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)
+    rows = (
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    )
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def rotation_about_z(angle: Tensor) -> Tensor:
+    """Turns angles [*] (radians, counter-clockwise seen from above) into rotations [* 3 3]."""
+    cos, sin = angle.cos(), angle.sin()
+    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
+    return torch.stack((cos, -sin, zero, sin, cos, zero, zero, zero, one), dim=-1).unflatten(-1, (3, 3))
+
+
+def transform(a_from_b: Tensor, points: Tensor) -> Tensor:
+    """Moves points [* P 3] of frame b into frame a by an affine matrix [* 4 4]."""
+    return points @ a_from_b[..., :3, :3].transpose(-1, -2) + a_from_b[..., None, :3, 3]
+
+
+def inverse(a_from_b: Tensor) -> Tensor:
+    """Returns ``b_from_a`` of an affine matrix [* 4 4]; scale and mirror of a BEV augmentation are allowed."""
+    linear = torch.linalg.inv(a_from_b[..., :3, :3])
+    return rigid_from(linear, -(linear @ a_from_b[..., :3, 3:]).squeeze(-1))
+
+
+def yaw_of(a_from_b: Tensor) -> Tensor:
+    """Reads the heading [*] (radians) of b's x axis in a from a matrix [* 3 3] or [* 4 4]."""
+    return torch.atan2(a_from_b[..., 1, 0], a_from_b[..., 0, 0])
+
+
+def level(global_from_ego: Tensor) -> Tensor:
+    """Returns ``global_from_level`` [* 4 4]: the same origin and heading as the ego frame, but z straight up.
+
+    This is the "flat" ego of FIERY and PowerBEV. A mirrored or scaled ego frame (BEV augmentation) stays so.
+    """
+    linear = global_from_ego[..., :3, :3]
+    determinant = torch.linalg.det(linear)
+    scale = determinant.abs() ** (1 / 3)
+    rotation = rotation_about_z(yaw_of(global_from_ego)) * scale[..., None, None]
+    rotation[..., :, 1] *= determinant.sign()[..., None]
+    return rigid_from(rotation, global_from_ego[..., :3, 3])
+
+
+def motion_vector(a_from_b: Tensor) -> Tensor:
+    """Reads (tx, ty, tz, rx, ry, rz) [* 6] from a rigid matrix [* 4 4] whose rotation is Rx(rx) Ry(ry) Rz(rz).
+
+    Metres and radians; the vector that FIERY (appendix) and PowerBEV append to their BEV features.
+    """
+    rotation = a_from_b[..., :3, :3]
+    rx = torch.atan2(-rotation[..., 1, 2], rotation[..., 2, 2])
+    ry = torch.asin(rotation[..., 0, 2].clamp(-1, 1))
+    rz = torch.atan2(-rotation[..., 0, 1], rotation[..., 0, 0])
+    return torch.cat((a_from_b[..., :3, 3], torch.stack((rx, ry, rz), dim=-1)), dim=-1)
+
+
+def motion_matrix(vector: Tensor) -> Tensor:
+    """Builds the rigid matrix [* 4 4] of a vector [* 6] = (tx, ty, tz, rx, ry, rz): undoes `motion_vector`."""
+    rx, ry, rz = vector[..., 3:].unbind(-1)
+    zero, one = torch.zeros_like(rx), torch.ones_like(rx)
+
+    def matrix(*entries: Tensor) -> Tensor:
+        return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+
+    about_x = matrix(one, zero, zero, zero, rx.cos(), -rx.sin(), zero, rx.sin(), rx.cos())
+    about_y = matrix(ry.cos(), zero, ry.sin(), zero, one, zero, -ry.sin(), zero, ry.cos())
+    return rigid_from(about_x @ about_y @ rotation_about_z(rz), vector[..., :3])

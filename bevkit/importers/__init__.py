@@ -1,0 +1,1 @@
+"""From an upstream author's state_dict to bevkit's."""

@@ -1,0 +1,1 @@
+"""Scores: pure functions under thin mmengine metrics."""

@@ -1,0 +1,5 @@
+"""Networks and their parts; importing this package fills the MODELS registry."""
+
+from bevkit.models import architectures, bev_encoders, coders, future, heads, image, temporal, view_transformers
+
+__all__ = ["architectures", "bev_encoders", "coders", "future", "heads", "image", "temporal", "view_transformers"]

@@ -1,0 +1,1 @@
+"""Between truth and raw outputs, without a network."""

@@ -1,0 +1,1 @@
+"""Losses: pure functions and the weights between them."""

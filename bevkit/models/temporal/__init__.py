@@ -1,0 +1,1 @@
+"""From past and present BEV features to one."""

@@ -1,0 +1,1 @@
+"""From camera features to the bird's-eye view."""

@@ -1,0 +1,38 @@
+"""What the models say about the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bevkit.structures.boxes import Boxes3D
+from bevkit.structures.tensors import TensorFields
+
+
+@dataclass(frozen=True)
+class Detections3D(TensorFields):
+    """Boxes of one instant in the ego frame, with scores [A] in 0..1."""
+
+    boxes: Boxes3D
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class FutureInstances(TensorFields):
+    """Instance maps of the present and F future instants, all in the present ego frame.
+
+    Attributes:
+        ids: [F+1 Y X] int64, 0 = background, the same object has the same number in every instant.
+        probability: [F+1 Y X] of being occupied by a vehicle; None for truth.
+        flow: [F+1 2 Y X] backward flow in cells, channel 0 = x (column), 1 = y (row); None where not predicted.
+    """
+
+    ids: Tensor
+    probability: Tensor | None = None
+    flow: Tensor | None = None
+
+    @property
+    def occupied(self) -> Tensor:
+        """[F+1 Y X] bool."""
+        return self.ids > 0

@@ -1,0 +1,24 @@
+"""The intermediates of one forward pass, for training-only parts to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bevkit.structures.tensors import TensorFields
+
+
+@dataclass(frozen=True)
+class Trace(TensorFields):
+    """Attributes:
+        features: image features, finest first, each [B*T*N C H W].
+        depth: [B*T*N D H W] depth distribution, None where the view transformer has none.
+        bev: [B T C Y X] BEV of every input frame in its own ego frame, before fusion.
+        fused: [B C Y X] BEV after temporal fusion and BEV encoder.
+    """
+
+    features: tuple[Tensor, ...]
+    depth: Tensor | None
+    bev: Tensor
+    fused: Tensor
