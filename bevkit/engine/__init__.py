@@ -1,1 +1,5 @@
-"""The mmengine runner, its hooks and schedules."""
+"""The mmengine runner, its hooks and schedules; importing this package registers them."""
+
+from bevkit.engine import checkpoint, hooks, loops
+
+__all__ = ["checkpoint", "hooks", "loops"]
