@@ -20,8 +20,8 @@ def unproject(image_from_camera: Tensor, pixels: Tensor, depth: Tensor) -> Tenso
     """Lifts pixels [* P 2] at depths [* P] (metres along the optical axis) to camera points [* P 3]."""
     ones = torch.ones_like(depth).unsqueeze(-1)
     # [* P 3]: image_aug may shear and turn, so the homogeneous pixel is scaled before the inverse, not after.
-    return torch.cat((pixels, ones), dim=-1) @ torch.linalg.inv(image_from_camera).transpose(-1, -2) \
-        * depth.unsqueeze(-1)
+    camera_from_image: Tensor = torch.linalg.inv(image_from_camera)
+    return torch.cat((pixels, ones), dim=-1) @ camera_from_image.transpose(-1, -2) * depth.unsqueeze(-1)
 
 
 def inside(pixels: Tensor, depth: Tensor, image_size: tuple[int, int], min_depth: float = 0.1) -> Tensor:

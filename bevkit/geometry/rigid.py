@@ -8,12 +8,17 @@ from torch import Tensor
 
 def rigid_from(rotation: Tensor, translation: Tensor) -> Tensor:
     """Joins a rotation [* 3 3] and a translation [* 3] (metres) to a matrix [* 4 4]."""
-    batch = torch.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
+    batch = torch.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])  # type: ignore[no-untyped-call]
     matrix = rotation.new_zeros((*batch, 4, 4))
     matrix[..., :3, :3] = rotation
     matrix[..., :3, 3] = translation
     matrix[..., 3, 3] = 1
     return matrix
+
+
+def _matrix3(*entries: Tensor) -> Tensor:
+    """Lays nine entries [*], row by row, into matrices [* 3 3]."""
+    return torch.stack(entries, dim=-1).reshape(*entries[0].shape, 3, 3)
 
 
 def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
@@ -24,14 +29,14 @@ def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
         2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     )
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    return _matrix3(*rows)
 
 
 def rotation_about_z(angle: Tensor) -> Tensor:
     """Turns angles [*] (radians, counter-clockwise seen from above) into rotations [* 3 3]."""
     cos, sin = angle.cos(), angle.sin()
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
-    return torch.stack((cos, -sin, zero, sin, cos, zero, zero, zero, one), dim=-1).unflatten(-1, (3, 3))
+    return _matrix3(cos, -sin, zero, sin, cos, zero, zero, zero, one)
 
 
 def transform(a_from_b: Tensor, points: Tensor) -> Tensor:
@@ -79,10 +84,6 @@ def motion_matrix(vector: Tensor) -> Tensor:
     """Builds the rigid matrix [* 4 4] of a vector [* 6] = (tx, ty, tz, rx, ry, rz): undoes `motion_vector`."""
     rx, ry, rz = vector[..., 3:].unbind(-1)
     zero, one = torch.zeros_like(rx), torch.ones_like(rx)
-
-    def matrix(*entries: Tensor) -> Tensor:
-        return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
-
-    about_x = matrix(one, zero, zero, zero, rx.cos(), -rx.sin(), zero, rx.sin(), rx.cos())
-    about_y = matrix(ry.cos(), zero, ry.sin(), zero, one, zero, -ry.sin(), zero, ry.cos())
+    about_x = _matrix3(one, zero, zero, zero, rx.cos(), -rx.sin(), zero, rx.sin(), rx.cos())
+    about_y = _matrix3(ry.cos(), zero, ry.sin(), zero, one, zero, -ry.sin(), zero, ry.cos())
     return rigid_from(about_x @ about_y @ rotation_about_z(rz), vector[..., :3])

@@ -32,7 +32,8 @@ def affine_theta(past_from_now: Tensor, cells_from_metric: Tensor, shape: tuple[
     normal_from_cells = torch.tensor([[2 / columns, 0, -1], [0, 2 / rows, -1], [0, 0, 1]],
                                      dtype=past_from_now.dtype, device=past_from_now.device)
     normal_from_metric = normal_from_cells @ cells_from_metric.to(past_from_now)
-    return (normal_from_metric @ planar(past_from_now) @ torch.linalg.inv(normal_from_metric))[..., :2, :]
+    metric_from_normal: Tensor = torch.linalg.inv(normal_from_metric)
+    return (normal_from_metric @ planar(past_from_now) @ metric_from_normal)[..., :2, :]
 
 
 def affine_theta_fiery(now_from_past: Tensor, extent: tuple[float, float]) -> Tensor:
@@ -46,7 +47,8 @@ def affine_theta_fiery(now_from_past: Tensor, extent: tuple[float, float]) -> Te
     """
     tx, ty, _, _, _, yaw = motion_vector(now_from_past).unbind(-1)
     cos, sin = yaw.cos(), yaw.sin()
-    return torch.stack((cos, sin, -tx / extent[0], -sin, cos, ty / extent[1]), dim=-1).unflatten(-1, (2, 3))
+    entries = (cos, sin, -tx / extent[0], -sin, cos, ty / extent[1])
+    return torch.stack(entries, dim=-1).reshape(*yaw.shape, 2, 3)
 
 
 def warp_affine(bev: Tensor, theta: Tensor, mode: str = "bilinear") -> Tensor:

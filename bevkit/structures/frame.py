@@ -101,16 +101,24 @@ class BEVBatch(TensorFields):
         return self.images.shape[0]
 
 
+def _stacked_inputs(clip: BEVClip) -> tuple[Tensor, CameraRig]:
+    """Returns a clip's images [T N 3 h w] and rig [T N ..]."""
+    images = [frame.images for frame in clip.inputs if frame.images is not None]
+    rigs = [frame.rig for frame in clip.inputs if frame.rig is not None]
+    if len(images) < clip.past or len(rigs) < clip.past:
+        raise ValueError("collate: a clip has no images; load the data set with images, or do not batch it")
+    return torch.stack(images), CameraRig.stack(rigs)
+
+
 def collate_clips(clips: list[BEVClip]) -> dict[str, BEVBatch]:
     """Stacks clips to the keyword arguments of a model; raises ValueError when they do not fit together."""
-    if any(frame.images is None for clip in clips for frame in clip.inputs):
-        raise ValueError("collate: a clip has no images; load the data set with images, or do not batch it")
     counts = {(clip.past, len(clip.frames)) for clip in clips}
     if len(counts) != 1:
         raise ValueError(f"collate: expected one (past, frames) in a batch, got {sorted(counts)}")
+    inputs = [_stacked_inputs(clip) for clip in clips]
     batch = BEVBatch(
-        images=torch.stack([torch.stack([frame.images for frame in clip.inputs]) for clip in clips]),
-        rig=CameraRig.stack([CameraRig.stack([frame.rig for frame in clip.inputs]) for clip in clips]),
+        images=torch.stack([images for images, _ in inputs]),
+        rig=CameraRig.stack([rig for _, rig in inputs]),
         global_from_ego=torch.stack([clip.global_from_ego for clip in clips]),
         timestamps=torch.tensor([[frame.timestamp for frame in clip.frames] for clip in clips], dtype=torch.float64),
         boxes=[[frame.boxes for frame in clip.frames] for clip in clips],

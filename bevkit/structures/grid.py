@@ -58,8 +58,9 @@ class BEVGrid:
 
     def centers(self, axis: str) -> Tensor:
         """Returns the metric centres of the cells of axis ``"x"``, ``"y"`` or ``"z"``."""
-        low, high, step = getattr(self, axis)
-        return low + step * (torch.arange(cell_count(axis, (low, high, step)), dtype=torch.float64) + 0.5)
+        bounds: Axis = getattr(self, axis)
+        low, _, step = bounds
+        return low + step * (torch.arange(cell_count(axis, bounds), dtype=torch.float64) + 0.5)
 
     def cells_from_metric(self, points: Tensor) -> Tensor:
         """Turns metric points [* 2] (x, y) or [* 3] (x, y, z) into continuous cell coordinates of the same order.
