@@ -1,0 +1,240 @@
+"""nuScenes as clips: T input keyframes, the present last, and F future keyframes of one scene."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from bevkit.datasets.images import ImageLoader
+from bevkit.datasets.infos import CLASSES, open_index
+from bevkit.datasets.mmdet3d_infos import read_infos
+from bevkit.registry import DATASETS, MODELS, TRANSFORMS
+from bevkit.structures import BEVClip, BEVFrame, BEVGrid, Boxes3D, CameraRig
+
+log = logging.getLogger(__name__)
+Transform = Callable[[BEVClip, np.random.Generator], BEVClip]
+KEYFRAME_SECONDS = 0.5  # nuScenes annotates at 2 Hz
+_BOX_FIELDS = ("centers", "sizes", "yaws", "velocities", "labels", "track_ids", "visibility", "lidar_points",
+               "attributes", "vehicle")
+
+
+@DATASETS.register_module()
+class NuScenesClips(Dataset[BEVClip]):
+    """Whole clips of any nuScenes version, by any of its cameras; ``len`` is their number.
+
+    A clip is ``past`` keyframes, the present last, and ``future`` more for labels, neighbours at 2 Hz inside one scene.
+    What is drawn at random depends on (seed, epoch, index) alone: neither on the number of workers nor on what was
+    read before.
+
+    Args:
+        dataroot: the folder that holds ``version/*.json`` and the samples.
+        version: ``"v1.0-mini"``, ``"v1.0-trainval"``, ``"v1.0-test"`` or any folder of tables in the same format.
+        past: T >= 1 input frames, the present counted.
+        future: F >= 0 label frames after the present.
+        split: of the devkit (``"mini_train"``, ``"val"``, ..) or of ``splits.json`` beside the tables; None = all.
+        scenes: names of scenes to keep; None = all of the split.
+        keyframes: (first, end) keep these keyframes of each scene, counted from 0, end excluded; clips lie inside.
+        cameras: channel names in the wanted order; None = all that the tables have, CAM_FRONT first.
+        images: an `ImageLoader` or its arguments; None = raw size.
+        with_images: False reads labels, poses and calibration only.
+        pipeline: transforms (clip, generator) -> clip or their configs, in order.
+        target_coder: what makes ``clip.targets`` in the worker: an object with ``encode(clip)`` or its config.
+        grid: handed to the ``target_coder`` config: a `BEVGrid` or its arguments.
+        at_scene_start: ``"skip"`` gives whole pasts only; ``"repeat"`` lets the first keyframe stand for those before.
+        at_scene_end: ``"skip"`` gives whole futures only; ``"unknown"`` fills up with frames without boxes (None), at
+            the last known pose, 0.5 s apart.
+        infos: an mmdet3d info file ``nuscenes_infos_*.pkl`` to read in place of the tables of ``version``.
+        cache_dir: where the index of the tables is cached, see `infos.open_index`.
+        seed: of all that is random.
+
+    Raises:
+        FileNotFoundError: the version, a table or the first image is missing.
+        ValueError: an argument does not fit the tables, or no whole clip is left.
+    """
+
+    def __init__(self, dataroot: str | Path, version: str, past: int = 1, future: int = 0, *,
+                 split: str | None = None, scenes: Sequence[str] | None = None,
+                 keyframes: tuple[int, int | None] | None = None, cameras: Sequence[str] | None = None,
+                 images: ImageLoader | dict[str, Any] | None = None, with_images: bool = True,
+                 pipeline: Sequence[Transform | dict[str, Any]] = (), target_coder: Any = None,
+                 grid: BEVGrid | dict[str, Any] | None = None, at_scene_start: str = "skip",
+                 at_scene_end: str = "skip", infos: str | Path | None = None,
+                 cache_dir: str | Path | None = None, seed: int = 0) -> None:
+        if past < 1 or future < 0:
+            raise ValueError(f"NuScenesClips: expected past >= 1 (the present counts) and future >= 0, "
+                             f"got past={past}, future={future}")
+        if at_scene_start not in ("skip", "repeat") or at_scene_end not in ("skip", "unknown"):
+            raise ValueError(f"NuScenesClips: expected at_scene_start = skip or repeat and at_scene_end = skip or "
+                             f"unknown, got {at_scene_start!r} and {at_scene_end!r}")
+        self.dataroot, self.version, self.split = Path(dataroot), version, split
+        self.past, self.future, self.seed, self.epoch = past, future, seed, 0
+        self.index = read_infos(infos, future > 0) if infos is not None else open_index(dataroot, version, cache_dir)
+        self.cameras = self._choose_cameras(cameras)
+        self._columns = [self.index.camera_names.index(name) for name in self.cameras]
+        self.with_images = with_images
+        self.windows = self._windows(self._choose_scenes(split, scenes), keyframes, at_scene_start, at_scene_end)
+        self.images = images if isinstance(images, ImageLoader) else \
+            TRANSFORMS.build({"type": "ImageLoader", **(images or {})})
+        self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
+        self.target_coder = _build_coder(target_coder, grid)
+        self._hold_tensors()
+        if with_images:
+            self._expect_images()
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> BEVClip:
+        """Returns clip ``index``; a pair (epoch, index), as `ClipSampler` gives, names the epoch to draw for."""
+        epoch, index = item if isinstance(item, tuple) else (self.epoch, int(item))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"clip {index} is not among the {len(self)} clips")
+        index %= len(self)
+        rng = np.random.default_rng((self.seed, epoch, index))
+        draws = self.images.sample(len(self.cameras), rng)
+        window = self.windows[index].tolist()
+        frames = [self._input_frame(keyframe, draws) for keyframe in window[: self.past]]
+        for keyframe in window[self.past:]:
+            frames.append(self._frame(keyframe) if keyframe >= 0 else _unknown_after(frames[-1]))
+        clip = BEVClip(frames=tuple(frames), past=self.past)
+        for transform in self.pipeline:
+            clip = transform(clip, rng)
+        return clip if self.target_coder is None else replace(clip, targets=self.target_coder.encode(clip))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch plain indices draw for. Persistent workers hold a copy: use `ClipSampler` with them."""
+        self.epoch = epoch
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """What an evaluator may want to know; mmengine hands it to the metrics."""
+        return dict(classes=CLASSES, dataroot=str(self.dataroot), version=self.version, split=self.split,
+                    cameras=tuple(self.cameras), past=self.past, future=self.future)
+
+    def _frame(self, keyframe: int) -> BEVFrame:
+        scene = int(np.searchsorted(self.index.scene_start, keyframe, side="right")) - 1
+        meta = dict(sample_token=self.index.tokens[keyframe].decode(), scene_name=self.index.scenes[scene].decode(),
+                    keyframe=keyframe - int(self.index.scene_start[scene]))
+        return BEVFrame(self._poses[keyframe].clone(), self.index.timestamps[keyframe] * 1e-6, self._truth(keyframe),
+                        meta=meta)
+
+    def _truth(self, keyframe: int) -> Boxes3D | None:
+        if self._boxes is None:
+            return None
+        part = slice(*self.index.box_start[keyframe: keyframe + 2].tolist())
+        # Clones: a view sent to another process would take the boxes of the whole data set along.
+        return Boxes3D(*(tensor[part].clone() for tensor in self._boxes))
+
+    def _input_frame(self, keyframe: int, draws: np.ndarray) -> BEVFrame:
+        columns = self._columns
+        sizes = [tuple(size) for size in self.index.image_sizes[keyframe, columns].tolist()]
+        paths = [str(self.dataroot / path.decode()) for path in self.index.image_paths[keyframe, columns]]
+        images, image_aug, size = None, torch.eye(3, dtype=torch.float64).repeat(len(columns), 1, 1), sizes[0]
+        if self.with_images:
+            plans = [self.images.plan(*pair) for pair in zip(sizes, draws.tolist(), strict=True)]
+            images, image_aug = self.images.read(paths, plans), self.images.matrices(plans)
+            size = plans[0].size
+        rig = CameraRig(self._intrinsics[keyframe, columns], image_aug, self._ego_from_camera[keyframe, columns], size)
+        frame = self._frame(keyframe)
+        return replace(frame, images=images, rig=rig,
+                       meta={**frame.meta, "cameras": tuple(self.cameras), "image_paths": tuple(paths)})
+
+    def _choose_cameras(self, wanted: Sequence[str] | None) -> list[str]:
+        known = self.index.camera_names
+        missing = [name for name in wanted or () if name not in known]
+        if missing:
+            raise ValueError(f"cameras: {', '.join(missing)} not in {self.version}; it has {', '.join(known)}")
+        return list(known if wanted is None else wanted)
+
+    def _choose_scenes(self, split: str | None, wanted: Sequence[str] | None) -> list[int]:
+        names, splits = self.index.scene_names, self.index.split_names
+        if split is not None and split not in splits:
+            raise ValueError(f"split {split!r}: no scene of {self.version} is in it; "
+                             f"expected one of {', '.join(splits) or 'none, so leave split out and name scenes'}")
+        unknown = [name for name in wanted or () if name not in names]
+        if unknown:
+            raise ValueError(f"scenes: {', '.join(unknown)} not in {self.version}; it has {', '.join(names[:20])}"
+                             f"{' ..' if len(names) > 20 else ''}")
+        inside = set(names if split is None else splits[split])
+        kept = inside if wanted is None else inside & set(wanted)
+        return [i for i, name in enumerate(names) if name in kept]
+
+    def _windows(self, scenes: list[int], keyframes: tuple[int, int | None] | None, at_start: str,
+                 at_end: str) -> np.ndarray:
+        """Lists the clips as rows of keyframe numbers [L T+F], -1 for an unknown future."""
+        first, end = keyframes or (0, None)
+        offsets = np.arange(1 - self.past, self.future + 1)
+        found = [np.empty((0, len(offsets)), np.int64)]
+        for scene in scenes:
+            run = np.arange(*self.index.scene_start[scene: scene + 2])[first:end]
+            if len(run) == 0:
+                continue
+            rows = run[:, None] + offsets
+            whole = np.ones(len(rows), bool)
+            if at_start == "skip":
+                whole &= rows[:, 0] >= run[0]
+            if at_end == "skip":
+                whole &= rows[:, -1] <= run[-1]
+            rows = np.where(rows > run[-1], -1, rows.clip(min=run[0]))
+            found.append(rows[whole])
+        windows = np.concatenate(found)
+        seen = (self.index.image_paths[:, self._columns] != b"").all(axis=1)
+        complete = seen[windows[:, : self.past]].all(axis=1)
+        if not complete.all():
+            log.info("%d of %d clips left out: a camera has no image there", (~complete).sum(), len(windows))
+        if not complete.any():
+            longest = max((np.diff(self.index.scene_start)[scene] for scene in scenes), default=0)
+            raise ValueError(
+                f"no whole clip of {self.past} past (the present counted) + {self.future} future keyframes in "
+                f"{len(scenes)} scenes of {self.version} (the longest has {longest} keyframes; keyframes={keyframes}); "
+                f"ask for fewer, or set at_scene_start='repeat' or at_scene_end='unknown'")
+        return windows[complete]
+
+    def _hold_tensors(self) -> None:
+        """Wraps the index as tensors once, so that an item only slices."""
+        self._poses, self._intrinsics, self._ego_from_camera = (
+            torch.from_numpy(array) for array in (self.index.global_from_ego, self.index.intrinsics,
+                                                  self.index.ego_from_camera))
+        self._boxes = None
+        if self.index.labelled:
+            self._boxes = tuple(torch.from_numpy(getattr(self.index, name)) for name in _BOX_FIELDS)
+
+    def _expect_images(self) -> None:
+        """Finds out before the first epoch, not in a worker, that images were never downloaded."""
+        wanted = self.index.image_paths[np.unique(self.windows[:, : self.past])][:, self._columns]
+        names = [name.decode() for name in wanted.ravel()]
+        # One listing a folder: asking for 200,000 files one by one takes minutes on a network disk.
+        folders = {name.rpartition("/")[0] for name in names}
+        there = {f"{folder}/{name}" for folder in folders for name in _listing(self.dataroot / folder)}
+        missing = [name for name in names if name not in there]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(names)} images of {self.version} are missing, the first is "
+                f"{self.dataroot / missing[0]}; put the samples beside the tables, choose scenes= that are there, or "
+                f"pass with_images=False for labels alone")
+
+
+def _listing(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []
+
+
+def _unknown_after(last: BEVFrame) -> BEVFrame:
+    """Returns a frame 0.5 s after the last one, about which only the guess that the ego stands still is made."""
+    return BEVFrame(last.global_from_ego, last.timestamp + KEYFRAME_SECONDS,
+                    meta=dict(scene_name=last.meta["scene_name"], sample_token="", keyframe=-1))
+
+
+def _build_coder(coder: Any, grid: BEVGrid | dict[str, Any] | None) -> Any:
+    if not isinstance(coder, dict):
+        return coder
+    if grid is None:
+        return MODELS.build(coder)
+    return MODELS.build(coder, default_args=dict(grid=BEVGrid(**grid) if isinstance(grid, dict) else grid))
