@@ -1,5 +1,7 @@
 """Where a config's ``type="Name"`` finds its class: children of mmengine's registries, scope ``bevkit``."""
 
+from typing import Any
+
 from mmengine.registry import DATASETS as _DATASETS
 from mmengine.registry import FUNCTIONS as _FUNCTIONS
 from mmengine.registry import HOOKS as _HOOKS
@@ -22,3 +24,8 @@ METRICS = _child(_METRICS, "metrics")
 HOOKS = _child(_HOOKS, "engine")
 # A DataLoader looks its collate_fn up without the default scope, so the root registry holds ours.
 FUNCTIONS = _FUNCTIONS
+
+
+def built(part: Any, **defaults: Any) -> Any:
+    """Builds a part of a model from its config, with defaults for what the config leaves out; passes others on."""
+    return MODELS.build(part, default_args=defaults) if isinstance(part, dict) else part

@@ -1,1 +1,28 @@
 """From an upstream author's state_dict to bevkit's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from bevkit.importers.base import ImportReport, Rule, Translation, fit, read_state_dict, translate
+from bevkit.importers.powerbev import translate_powerbev
+
+# One entry a family of upstream checkpoints: (state_dict, entries of the bevkit model) -> Translation.
+IMPORTERS = {"powerbev": translate_powerbev}
+
+
+def import_checkpoint(src: str | Path, system: str, model: nn.Module) -> ImportReport:
+    """Loads the authors' weights of a system into a bevkit model and says what became of every entry.
+
+    Raises:
+        FileNotFoundError: ``src`` does not exist.
+        ValueError: the system is unknown, the file cannot be read safely, or nothing in it fits.
+    """
+    if system not in IMPORTERS:
+        raise ValueError(f"system: expected one of {sorted(IMPORTERS)}, got {system!r}")
+    return fit(IMPORTERS[system](read_state_dict(src), model.state_dict()), model, system, str(src))
+
+
+__all__ = ["IMPORTERS", "ImportReport", "Rule", "Translation", "fit", "import_checkpoint", "read_state_dict", "translate"]

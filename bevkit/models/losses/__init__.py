@@ -1,1 +1,7 @@
 """Losses: pure functions and the weights between them."""
+
+from bevkit.models.losses.regression import MaskedRegression, masked_regression
+from bevkit.models.losses.segmentation import TopKCrossEntropy, topk_cross_entropy
+from bevkit.models.losses.uncertainty import UncertaintyWeight
+
+__all__ = ["MaskedRegression", "TopKCrossEntropy", "UncertaintyWeight", "masked_regression", "topk_cross_entropy"]

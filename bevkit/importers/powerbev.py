@@ -1,0 +1,106 @@
+"""PowerBEV's released weights (EdwardLeeLPZ/PowerBEV): the whole network and its single-frame variant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bevkit.importers.base import Rule, Translation, translate
+
+_IMAGE = r"(?:model\.)?encoder\."
+_GRID = "the configured grid stays; a checkpoint never changes it"
+
+# The authors' EfficientNet names, by kind of block: with an expansion before the depthwise convolution, or without.
+_EXPANDING = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+              "_project_conv": "conv_pwl", "_bn2": "bn3"}
+_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
+
+
+def efficientnet_rules(state: Mapping[str, Tensor], target: Mapping[str, Any], prefix: str, new: str) -> list[Rule]:
+    """Rules from efficientnet_pytorch's names, blocks counted through, to timm's, blocks counted by stage.
+
+    Args:
+        state: upstream entries, to see which blocks expand.
+        target: entries of the bevkit model, to see where its stages begin.
+        prefix, new: regular expression of the upstream prefix, and the bevkit prefix, both with the last dot.
+    """
+    rules = [Rule(prefix + r"_conv_stem\.(.+)", new + r"conv_stem.\1"), Rule(prefix + r"_bn0\.(.+)", new + r"bn1.\1")]
+    pattern = re.compile(re.escape(new) + r"blocks\.(\d+)\.(\d+)\..+")
+    places = sorted({tuple(map(int, match.groups())) for name in target if (match := pattern.fullmatch(name))})
+    expanding = {int(match[1]) for name in state
+                 if (match := re.fullmatch(prefix + r"_blocks\.(\d+)\._expand_conv\.weight", name))}
+    for index, (stage, block) in enumerate(places):
+        for old, name in {**(_EXPANDING if index in expanding else _PLAIN), **_SQUEEZE}.items():
+            rules.append(Rule(prefix + rf"_blocks\.{index}\.{old}\.(.+)", new + rf"blocks.{stage}.{block}.{name}.\1"))
+    return rules
+
+
+def turned(value: Tensor) -> Tensor:
+    """Exchanges the axes of a convolution kernel [.. .. X Y] -> [.. .. Y X]; other values stay."""
+    return value.transpose(-1, -2).contiguous() if value.ndim == 4 else value
+
+
+def _turned_and_swapped(value: Tensor) -> Tensor:
+    return turned(value).flip(0)  # the authors' channel 0 is y
+
+
+def _network_rules() -> list[Rule]:
+    """Rules of the spatio-temporal network: residual blocks first by place, then by layer."""
+    layers = {r"layers\.0": "conv", r"layers\.1": "norm", r"projection\.conv_skip_proj": "skip.0",
+              r"projection\.bn_skip_proj": "skip.1"}
+    stconv = r"(?:model\.)?stconv\.(segmentation|flow)_"
+    rules = []
+    for old, new in layers.items():
+        last = rf"\.{old}\.(.+)"
+        # downconv_2_3 is block 3 of level 2, counted from 1.
+        for block in range(1, 10):
+            rules += [Rule(stconv + rf"branch\.BEV_encoder\.conv\.(\d+)\.downconv_\d+_{block}" + last,
+                           rf"head.\1_branch.encoder.\2.{block - 1}.{new}.\3", turned),
+                      Rule(stconv + rf"branch\.BEV_decoder\.conv\.(\d+)\.upconv_\d+_{block}" + last,
+                           rf"head.\1_branch.decoder.\2.{block - 1}.{new}.\3", turned)]
+        rules += [Rule(stconv + r"branch\.BEV_predictor\.predictor\.(\d+)\.(\d+)" + last,
+                       rf"head.\1_branch.predictor.\2.\3.{new}.\4", turned),
+                  Rule(stconv + r"head\.head\.(\d+)" + last, rf"head.\1_head.\2.{new}.\3", turned)]
+    rules += [Rule(r"(?:model\.)?stconv\.flow_head\.last_conv\.(.+)", r"head.flow_head.4.\1", _turned_and_swapped),
+              Rule(r"(?:model\.)?stconv\.segmentation_head\.last_conv\.(.+)", r"head.segmentation_head.4.\1", turned)]
+    return rules
+
+
+def _static_rules() -> list[Rule]:
+    """Rules of the single-frame decoder."""
+    decoder = r"(?:model\.)?decoder\."
+    rules = [Rule(decoder + r"first_conv\.(.+)", r"bev_encoder.stem.0.\1", turned),
+             Rule(decoder + r"bn1\.(.+)", r"bev_encoder.stem.1.\1"),
+             Rule(decoder + r"segmentation_head\.(.+)", r"head.layers.\1", turned)]
+    for number in (1, 2, 3):
+        rules += [Rule(decoder + rf"layer{number}\.(.+)", rf"bev_encoder.down.{number - 1}.\1", turned),
+                  Rule(decoder + rf"up{number}_skip\.upsample_layer\.1\.(.+)", rf"bev_encoder.up.{3 - number}.0.\1", turned),
+                  Rule(decoder + rf"up{number}_skip\.upsample_layer\.2\.(.+)", rf"bev_encoder.up.{3 - number}.1.\1")]
+    return rules
+
+
+def translate_powerbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> Translation:
+    """Renames the authors' entries for `DenseBEV`, turns every BEV convolution and swaps the flow's two channels.
+
+    Args:
+        state: the authors' entries; Lightning's prefix ``model.`` may be there.
+        target: entries of the bevkit model.
+    """
+    rules = [
+        Rule(r"(?:model\.)?(frustum|bev_resolution|bev_start_position|bev_dimension)", None, reason=_GRID),
+        *efficientnet_rules(state, target, _IMAGE + r"backbone\.", "image_encoder.backbone.model."),
+        Rule(_IMAGE + r"upsampling_layer\.conv\.(.+)", r"image_encoder.neck.mix.\1"),
+        Rule(_IMAGE + r"depth_layer\.(.+)", r"view_transformer.depth_net.\1"),
+        *_network_rules(),
+        *_static_rules(),
+        Rule(r"(?:model\.)?(segmentation|flow)_weight", r"head.\1_weight.log_variance"),
+    ]
+    options: dict[str, Any] = {"image_encoder.backbone.padding": "static_same", "view_transformer.frustum": "corner",
+                               "view_transformer.indexing": "truncate", "view_transformer.level_ego": True}
+    if any(re.match(r"(?:model\.)?stconv\.", name) for name in state):
+        options["temporal.warp"] = "fiery"
+    return translate(state, rules, options)

@@ -1,0 +1,113 @@
+"""Any timm backbone as a pyramid of image features; the only file that imports timm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from bevkit.registry import MODELS
+
+Padding = Literal["native", "static_same"]
+
+
+class StaticSameConv2d(nn.Conv2d):
+    """Convolves with the padding that TensorFlow's SAME rule gives for one nominal image size, whatever comes in.
+
+    The padding may be one pixel wider at the right and bottom; efficientnet_pytorch (FIERY, PowerBEV) does this.
+    """
+
+    def __init__(self, conv: nn.Conv2d, nominal: int) -> None:
+        super().__init__(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride,  # type: ignore[arg-type]
+                         groups=conv.groups, bias=conv.bias is not None, device="meta")
+        self.weight, self.bias = conv.weight, conv.bias
+        total = max((math.ceil(nominal / self.stride[0]) - 1) * self.stride[0] + self.kernel_size[0] - nominal, 0)
+        before, after = total // 2, total - total // 2
+        self.pad = (before, after, before, after)  # left, right, top, bottom
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, self.pad))
+
+
+def pad_for_nominal_size(model: nn.Module, nominal: int) -> None:
+    """Gives every strided convolution of a plain chain (EfficientNet, MobileNet) the SAME padding of one image size.
+
+    Convolutions without stride keep their padding: SAME is symmetric there.
+    """
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d) and child.stride[0] > 1:
+                setattr(parent, name, StaticSameConv2d(child, nominal))
+                nominal = math.ceil(nominal / child.stride[0])
+
+
+@MODELS.register_module()
+class TimmBackbone(nn.Module):
+    """Turns images [M 3 h w] into features at chosen strides, finest first, by a timm model without its unused end.
+
+    Args:
+        model_name: a timm model with ``features_only``, such as ``"tf_efficientnet_b4"`` or ``"resnet50"``.
+        out_strides: image pixels per feature cell of each output, ascending.
+        pretrained: load timm's weights (needs a network, or a filled cache).
+        checkpoint: a local file of timm weights instead.
+        padding: ``"native"`` is timm's; ``"static_same"`` computes TensorFlow's SAME padding for the model's nominal
+            image size only (224 for b0, 380 for b4), as the released FIERY and PowerBEV weights have seen.
+        drop_path: rate of stochastic depth at the end of the model; rises linearly over the blocks that are kept.
+        norm_momentum: momentum of the batch norms, None keeps timm's.
+    """
+
+    def __init__(self, model_name: str, out_strides: Iterable[int] = (8, 16), pretrained: bool = False,
+                 checkpoint: str | None = None, padding: Padding = "native", drop_path: float = 0.0,
+                 norm_momentum: float | None = None) -> None:
+        super().__init__()
+        self.strides = tuple(out_strides)
+        indices = _indices_of(model_name, self.strides)
+        self.model = timm.create_model(
+            model_name, features_only=True, out_indices=indices, pretrained=pretrained or checkpoint is not None,
+            pretrained_cfg_overlay=dict(file=checkpoint) if checkpoint is not None else None)
+        self.channels: tuple[int, ...] = tuple(self.model.feature_info.channels())
+        self._last_axis_is_channels = str(getattr(self.model, "output_fmt", "NCHW")) == "NHWC"
+        blocks = _cut_after_last_output(self.model)
+        for index, block in enumerate(blocks):
+            # As in EfficientNet's code: only a block with an identity skip may be dropped.
+            if drop_path and getattr(block, "has_skip", False):
+                block.drop_path = DropPath(drop_path * index / len(blocks))
+        if drop_path and not blocks:
+            raise ValueError(f"drop_path: expected an EfficientNet-like model, got {model_name!r}; leave it at 0")
+        if padding == "static_same":
+            pad_for_nominal_size(self.model, timm.get_pretrained_cfg(model_name).input_size[-1])
+        elif padding != "native":
+            raise ValueError(f"padding: expected 'native' or 'static_same', got {padding!r}")
+        if norm_momentum is not None:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.momentum = norm_momentum
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        features = self.model(images)
+        if self._last_axis_is_channels:
+            features = [feature.permute(0, 3, 1, 2) for feature in features]
+        return tuple(features)  # each [M C h/stride w/stride]
+
+
+def _indices_of(model_name: str, strides: tuple[int, ...]) -> tuple[int, ...]:
+    with torch.device("meta"):
+        offered = timm.create_model(model_name, features_only=True).feature_info.reduction()
+    if list(strides) != sorted(set(strides)) or not set(strides) <= set(offered):
+        raise ValueError(f"out_strides: expected ascending strides out of {offered} for {model_name!r}, got {strides}")
+    return tuple(offered.index(stride) for stride in strides)
+
+
+def _cut_after_last_output(model: nn.Module) -> list[nn.Module]:
+    """Drops the stages behind the last output of a chain of stages and returns the blocks kept; else returns []."""
+    last = model.feature_info.module_name()[-1].split(".")  # such as "blocks.4"
+    if last[0] != "blocks" or not isinstance(getattr(model, "blocks", None), nn.Sequential):
+        return []
+    model.blocks = model.blocks[: int(last[1]) + 1]
+    return [block for stage in model.blocks for block in stage]
