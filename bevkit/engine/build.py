@@ -29,7 +29,8 @@ def resolve(cfg: Config) -> Config:
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         loader = cfg.get(name)
         if loader is not None and coder is not None:
-            loader.dataset.setdefault("target_coder", dict(coder, grid=grid))
+            loader.dataset.setdefault("target_coder", coder)
+            loader.dataset.setdefault("grid", grid)
     for name in ("val_evaluator", "test_evaluator"):
         evaluators = cfg.get(name)
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators] if evaluators else []:

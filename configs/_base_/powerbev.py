@@ -1,0 +1,40 @@
+"""PowerBEV (Li et al., IJCAI 2023) at its published size, up to the grid, which the child config sets.
+
+Training as published: 20 epochs, Adam 3e-4, weight decay 1e-7, global batch 8, gradient norm 5, half precision
+(``--amp``), synchronised batch norm, image encoder from the static pre-training (powerbev_static.py).
+"""
+
+_base_ = ["runtime.py"]
+
+past, future = 3, 4  # keyframes at 2 Hz: 1 s of past with the present, 2 s of future
+
+model = dict(
+    type="DenseBEV",
+    image_encoder=dict(
+        type="ImageEncoder",
+        backbone=dict(type="TimmBackbone", model_name="tf_efficientnet_b4", out_strides=(8, 16), drop_path=0.2,
+                      norm_momentum=0.05),
+        neck=dict(type="UpsampleConcat", out_channels=128, norm_momentum=0.05)),
+    view_transformer=dict(type="LiftSplat", channels=64, depth=(2.0, 50.0, 1.0), image_size=(224, 480)),
+    temporal=dict(type="AlignAndStack", past=past - 1),
+    head=dict(type="PowerBEVHead", frames=past, future=future, num_features=(16, 24, 32, 48, 64), latent_dim=16,
+              norm_momentum=0.05, coder=dict(type="InstanceFlowCoder", protocol="powerbev")),
+)
+
+clips = dict(type="NuScenesClips", dataroot="data/nuscenes", version="v1.0-trainval", past=past, future=future,
+             images=dict(size=(224, 480)))
+train_dataloader = dict(batch_size=2, num_workers=4, collate_fn=dict(type="collate_clips"),
+                        sampler=dict(type="ResumableSampler", shuffle=True), dataset=dict(clips, split="train"))
+val_dataloader = dict(batch_size=1, num_workers=4, collate_fn=dict(type="collate_clips"),
+                      sampler=dict(type="DefaultSampler", shuffle=False), dataset=dict(clips, split="val"))
+test_dataloader = val_dataloader
+val_evaluator = dict(type="FutureInstanceMetric")
+test_evaluator = val_evaluator
+
+train_cfg = dict(type="ResumableEpochLoop", max_epochs=20, val_interval=1)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=3e-4, weight_decay=1e-7),
+                     clip_grad=dict(max_norm=5.0))
+auto_scale_lr = dict(enable=True, base_batch_size=8)
+sync_bn = "torch"
