@@ -1,25 +1,37 @@
-"""bevkit train: trains a model of a config, resumes after a kill, runs on several processes under torchrun."""
+"""Trains the model of a config; continues after a kill, and runs on several processes under torchrun."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-EXAMPLES = """
-  bevkit train configs/prediction/powerbev_long.py
-  bevkit train configs/prediction/powerbev_long.py --resume --amp bf16
-  bevkit train configs/tiny/powerbev.py --set train_dataloader.batch_size=1
-  torchrun --nproc-per-node 8 -m bevkit train configs/prediction/powerbev_long.py
-"""
+from bevkit.cli.output import examples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = examples(
+        "bevkit train configs/prediction/powerbev_long.py --amp fp16",
+        "bevkit train configs/prediction/powerbev_long.py --resume            # go on where it was killed",
+        "bevkit train configs/tiny/powerbev.py --set train_dataloader.batch_size=1",
+        "torchrun --nproc-per-node 4 -m bevkit train configs/prediction/powerbev_long.py")
     parser.add_argument("config", help="config file")
-    parser.add_argument("--work-dir", help="where logs and checkpoints go (default: work_dirs/<config name>)")
+    add_run_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the latest checkpoint of the work dir")
-    parser.add_argument("--checkpoint", help="weights to start from")
-    parser.add_argument("--amp", choices=("bf16", "fp16"), help="mixed precision")
+    parser.add_argument("--checkpoint", metavar="FILE", help="weights to start from")
+    parser.add_argument("--amp", choices=("bf16", "fp16"), help="mixed precision; fp16 needs CUDA")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what training and testing have in common."""
+    parser.add_argument("--work-dir", metavar="DIR",
+                        help="where logs and checkpoints go (default: work_dirs/<name of the config>)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the config")
+
+
+def work_dir_of(args: argparse.Namespace) -> Path:
+    """Returns the work dir of a call: as asked for, or named after the config and the folder it lies in."""
+    config = Path(args.config)
+    return Path(args.work_dir) if args.work_dir else Path("work_dirs") / f"{config.parent.name}_{config.stem}"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,6 +39,5 @@ def run(args: argparse.Namespace) -> int:
     from bevkit.engine.config import load_config
 
     cfg = load_config(args.config, args.set)
-    work_dir = args.work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(args.config).stem
-    build_runner(cfg, work_dir, resume=args.resume, checkpoint=args.checkpoint, amp=args.amp).train()
+    build_runner(cfg, work_dir_of(args), resume=args.resume, checkpoint=args.checkpoint, amp=args.amp).train()
     return 0
