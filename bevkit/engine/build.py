@@ -58,8 +58,9 @@ def load_weights(model: DenseBEV, path: str | Path) -> dict[str, Any]:
     problems += [f"{name}: unknown" for name in weights if name not in own]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ValueError(f"checkpoint {path}: its weights do not fit the model of this config ({'; '.join(problems[:3])}"
-                         f"{more}); use the config it was trained with, or bevkit import-checkpoint for foreign weights")
+        raise ValueError(f"checkpoint {path}: its weights do not fit the model of this config "
+                         f"({'; '.join(problems[:3])}{more}); use the config it was trained with, "
+                         "or bevkit import-checkpoint for foreign weights")
     model.load_state_dict(weights)
     return checkpoint
 
@@ -82,7 +83,7 @@ def build_dataset(cfg: Config, which: str) -> Dataset:
 
 
 def start_processes(backend: str | None = None) -> str:
-    """Joins the process group that torchrun has prepared and returns mmengine's launcher name (``none`` without one)."""
+    """Joins the process group torchrun has prepared; returns mmengine's launcher name (``none`` without one)."""
     if "LOCAL_RANK" not in os.environ:
         return "none"
     if not torch.distributed.is_initialized():
