@@ -25,7 +25,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what training and testing have in common."""
     parser.add_argument("--work-dir", metavar="DIR",
                         help="where logs and checkpoints go (default: work_dirs/<name of the config>)")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the config")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                        help="change values of the config")
 
 
 def work_dir_of(args: argparse.Namespace) -> Path:
