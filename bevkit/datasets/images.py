@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -85,28 +86,27 @@ class ImageLoader:
             Default: middle, bottom (sky is cut), as in FIERY.
         flip: probability of mirroring left and right.
         rotate: degrees counter-clockwise; a range to draw from.
-        interpolation: ``"area"`` averages the raw pixels under each new pixel (linear where it enlarges);
-            ``"linear"`` samples without averaging; ``"pil"`` is PIL's bilinear on uint8 and PIL's JPEG decoder, bit for
-            bit what FIERY, PowerBEV and their released weights saw.
+        interpolation: ``"bilinear"``: antialiased, by PyTorch, within one grey value of PIL; ``"pil"``: decoded and
+            resized by PIL on uint8, bit for bit what FIERY, PowerBEV and their released weights saw, and slower.
         reduced: decode JPEG at 1/2, 1/4 or 1/8 where that is exact: the raw size divides by it, so that pixel centres
             stay where the matrix says, and the resize asks for no more pixels than it leaves. Grey values then differ
-            slightly from a full decode (libjpeg filters in the frequency domain). Never used with ``"pil"``.
+            by 0.4 on average from those of a full decode, as libjpeg filters by frequency. Never used with ``"pil"``.
         pixel_origin: ``"centre"``: pixel (0, 0) is the centre of the upper left pixel and resizing by s moves u to
             (u + 0.5) s - 0.5. ``"corner"``: the plain scaling u s of FIERY's and PowerBEV's intrinsics.
     """
 
     def __init__(self, size: Sequence[int] | None = None, zoom: Range = 1.0,
                  crop: tuple[Range, Range] = (0.5, 1.0), flip: float = 0.0, rotate: Range = 0.0,
-                 interpolation: str = "area", reduced: bool = True, pixel_origin: str = "centre") -> None:
-        _choice("interpolation", interpolation, ("area", "linear", "pil"))
+                 interpolation: str = "bilinear", reduced: bool = True, pixel_origin: str = "centre") -> None:
+        _choice("interpolation", interpolation, ("bilinear", "pil"))
         _choice("pixel_origin", pixel_origin, ("centre", "corner"))
         if not 0 <= flip <= 1:
             raise ValueError(f"ImageLoader: expected flip = a probability in 0..1, got {flip}")
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"ImageLoader: expected size = (height, width) in pixels, got {size}")
         self.size = None if size is None else (int(size[0]), int(size[1]))
-        self.zoom, self.rotate = _range("zoom", zoom), _range("rotate", rotate)
-        self.crop = (_range("crop", crop[0]), _range("crop", crop[1]))
+        self.zoom, self.rotate = draw_range("zoom", zoom), draw_range("rotate", rotate)
+        self.crop = (draw_range("crop", crop[0]), draw_range("crop", crop[1]))
         if self.zoom[0] <= 0:
             raise ValueError(f"ImageLoader: expected zoom above 0, got {zoom}")
         self.flip = flip
@@ -145,13 +145,10 @@ class ImageLoader:
         images = np.empty((len(paths), 3, height, width), np.uint8)
         for planes, path, plan in zip(images, paths, plans, strict=True):
             if self.interpolation == "pil":
-                picture = resize_pil(decode_pil(path, plan.source), plan.resized)
-                planes[:] = finish(picture, plan).transpose(2, 0, 1)
+                planes[:] = finish(resize_pil(decode_pil(path, plan.source), plan.resized), plan)
             else:
                 picture = decode(path, plan.source, reduction(plan) if self.reduced else 1)
-                bgr = finish(resize(picture, plan.resized, self.interpolation), plan)
-                for plane, channel in zip(planes, cv2.split(bgr)[::-1], strict=True):
-                    plane[:] = channel
+                planes[:] = finish(resize(picture, plan.resized), plan)[::-1]  # OpenCV decodes to BGR
         return torch.from_numpy(images)
 
 
@@ -183,35 +180,34 @@ def decode_pil(path: str | Path, source: tuple[int, int]) -> np.ndarray:
     return picture
 
 
-def resize(picture: np.ndarray, size: tuple[int, int], interpolation: str = "area") -> np.ndarray:
-    """Resizes [h w 3] to (height, width), outer edges on outer edges."""
-    if picture.shape[:2] == size:
-        return picture
-    shrinks = size[0] <= picture.shape[0] and size[1] <= picture.shape[1]
-    mode = cv2.INTER_AREA if interpolation == "area" and shrinks else cv2.INTER_LINEAR
-    return cv2.resize(picture, size[::-1], interpolation=mode)
+def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes [h w 3] uint8 to planes [3 h' w'] of size (height, width): bilinear, averaging where it shrinks."""
+    planes = torch.from_numpy(picture).permute(2, 0, 1)
+    if picture.shape[:2] != size:
+        planes = F.interpolate(planes[None], size=size, mode="bilinear", antialias=True)[0]
+    return planes.numpy()
 
 
 def resize_pil(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes RGB uint8 [h w 3] to (height, width) with PIL's bilinear filter, which averages when it shrinks."""
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], resample=Image.Resampling.BILINEAR))
+    """Does what `resize` does with PIL, whose roundings the released weights of the FIERY family have seen."""
+    resized = Image.fromarray(picture).resize(size[::-1], resample=Image.Resampling.BILINEAR)
+    return np.asarray(resized).transpose(2, 0, 1)
 
 
-def finish(picture: np.ndarray, plan: ImagePlan) -> np.ndarray:
-    """Crops, mirrors and turns a resized image [h' w' 3] to [h w 3]; black comes from outside."""
+def finish(planes: np.ndarray, plan: ImagePlan) -> np.ndarray:
+    """Crops, mirrors and turns a resized image [3 h' w'] to [3 h w]; black comes from outside."""
     height, width = plan.size
     if plan.angle:
-        return cv2.warpAffine(picture, _centred(plan.after_resize())[:2], (width, height), flags=cv2.INTER_LINEAR)
+        matrix = _centred(plan.after_resize())[:2]
+        return np.stack([cv2.warpAffine(np.ascontiguousarray(plane), matrix, (width, height)) for plane in planes])
     left, top = plan.corner
-    rows, columns = picture.shape[:2]
-    window = picture[max(top, 0):max(top + height, 0), max(left, 0):max(left + width, 0)]
-    if window.shape[:2] != plan.size:
-        whole = np.zeros((height, width, 3), np.uint8)
-        if window.size:
-            row, column = max(-top, 0), max(-left, 0)
-            whole[row:row + window.shape[0], column:column + window.shape[1]] = window
+    window = planes[:, max(top, 0):max(top + height, 0), max(left, 0):max(left + width, 0)]
+    if window.shape[1:] != plan.size:
+        whole = np.zeros((3, height, width), np.uint8)
+        row, column = max(-top, 0), max(-left, 0)
+        whole[:, row:row + window.shape[1], column:column + window.shape[2]] = window
         window = whole
-    return cv2.flip(window, 1) if plan.flip else window
+    return window[:, :, ::-1] if plan.flip else window
 
 
 def _bytes(path: str | Path) -> bytes:
@@ -238,10 +234,11 @@ def _expect_size(path: str | Path, expected: tuple[int, int], found: tuple[int, 
                          f"got {found[1]}x{found[0]}; the intrinsics would not fit it")
 
 
-def _range(name: str, value: Range) -> tuple[float, float]:
+def draw_range(name: str, value: Range) -> tuple[float, float]:
+    """Reads an option that is a number or a range (low, high) to draw from."""
     low, high = (value, value) if isinstance(value, (int, float)) else value
     if high < low:
-        raise ValueError(f"ImageLoader: expected {name} = a number or (low, high), got {value}")
+        raise ValueError(f"{name}: expected a number or (low, high), got {value}")
     return float(low), float(high)
 
 

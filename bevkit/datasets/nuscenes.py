@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,7 @@ from bevkit.structures import BEVClip, BEVFrame, BEVGrid, Boxes3D, CameraRig
 log = logging.getLogger(__name__)
 Transform = Callable[[BEVClip, np.random.Generator], BEVClip]
 KEYFRAME_SECONDS = 0.5  # nuScenes annotates at 2 Hz
-_BOX_FIELDS = ("centers", "sizes", "yaws", "velocities", "labels", "track_ids", "visibility", "lidar_points",
-               "attributes", "vehicle")
+_BOX_FIELDS = tuple(item.name for item in fields(Boxes3D))
 
 
 @DATASETS.register_module()
@@ -220,6 +220,19 @@ class NuScenesClips(Dataset[BEVClip]):
                 f"{len(missing)} of {len(names)} images of {self.version} are missing, the first is "
                 f"{self.dataroot / missing[0]}; put the samples beside the tables, choose scenes= that are there, or "
                 f"pass with_images=False for labels alone")
+
+
+def _boxes_from(arrays: tuple[np.ndarray, ...]) -> Boxes3D:
+    return Boxes3D(*(torch.from_numpy(array) for array in arrays))
+
+
+def _reduce_boxes(boxes: Boxes3D) -> tuple[Callable[..., Boxes3D], tuple[tuple[np.ndarray, ...]]]:
+    return _boxes_from, (tuple(getattr(boxes, name).numpy() for name in _BOX_FIELDS),)
+
+
+# Boxes leave a data worker as bytes in the queue. As tensors each would take a shared-memory file of its own: 560 a
+# batch of eight clips, ten times the transfer, and "too many open files".
+ForkingPickler.register(Boxes3D, _reduce_boxes)
 
 
 def _listing(folder: Path) -> list[str]:
