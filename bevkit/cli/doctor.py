@@ -15,12 +15,7 @@ from typing import Any
 
 from rich.text import Text
 
-from bevkit.cli.output import add_json_argument, complain, console, print_table, write_json
-
-EXAMPLES = """
-  bevkit doctor
-  bevkit doctor --json doctor.json
-"""
+from bevkit.cli.output import add_json_argument, complain, console, examples, print_table, write_json
 
 # (what it is called, its distributions, the first that is there counts; what needs it; how to get it)
 PACKAGES = (
@@ -47,6 +42,7 @@ IMPORTS = (("torch", "torch", 'pip install --force-reinstall "torch>=2.11" torch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = examples("bevkit doctor", "bevkit doctor --json doctor.json")
     add_json_argument(parser)
 
 

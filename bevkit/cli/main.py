@@ -16,8 +16,8 @@ import bevkit
 from bevkit.cli.output import Parser, complain, console
 from bevkit.suggest import nearest
 
-# Each verb is a module, imported only when it is called: its docstring says what it does, `EXAMPLES` shows calls,
-# `add_arguments(parser)` declares what it takes, `run(args) -> int` does it and returns the exit code.
+# Each verb is a module, imported only when it is called: its docstring says what it does, `add_arguments(parser)`
+# declares what it takes, with examples, and `run(args) -> int` does it and returns the exit code.
 VERBS = {
     "world": ("bevkit.cli.world", "draw a synthetic world in genuine nuScenes format"),
     "look": ("bevkit.cli.look", "draw data and labels of a config, before training"),
@@ -61,7 +61,7 @@ def dispatch(program: str, verbs: Verbs, words: list[str]) -> int:
         complain(f'{program} has no verb "{verb}"{nearest(verb, verbs) or f"; `{program} --help` lists them"}')
         return USAGE_ERROR
     module = importlib.import_module(verbs[verb][0])
-    parser = Parser(f"{program} {verb}", (module.__doc__ or "").strip(), module.EXAMPLES)
+    parser = Parser(f"{program} {verb}", (module.__doc__ or "").strip())
     module.add_arguments(parser)
     parser.add_argument("--traceback", action="store_true", help="show where an error came from, not only what it says")
     return guarded(module.run, parser.parse_args(rest))

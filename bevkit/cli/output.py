@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +15,8 @@ from rich.highlighter import RegexHighlighter
 from rich.table import Table
 from rich.text import Text
 from rich.theme import Theme
+
+from bevkit.files import write_atomically
 
 _THEME = Theme({"help.heading": "bold", "help.option": "cyan", "help.metavar": "green", "help.example": "dim"})
 console = Console(theme=_THEME)
@@ -30,12 +30,14 @@ class _HelpColours(RegexHighlighter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose help is coloured and ends with example calls, one a line, as they are typed."""
+    """An argument parser whose help is coloured and keeps the line breaks of its examples.
 
-    def __init__(self, prog: str, description: str, examples: str) -> None:
-        calls = "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines())
-        super().__init__(prog=prog, description=description.removeprefix(f"{prog}: "), epilog=f"examples:\n{calls}",
-                         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    A verb sets ``parser.epilog = examples("bevkit world data/world --scenes 10", ..)``.
+    """
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description.removeprefix(f"{prog}: "), allow_abbrev=False,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def print_help(self, file: Any = None) -> None:
         out = console if file is None else Console(file=file, theme=_THEME)
@@ -46,6 +48,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         complain(f"{message}; `{self.prog} --help` shows how it is called")
         raise SystemExit(2)
+
+
+def examples(*calls: str) -> str:
+    """Lays out example calls, as they are typed, for the end of a verb's help."""
+    return "examples:\n" + "\n".join(f"  {call}" for call in calls)
 
 
 def complain(sentence: str) -> None:
@@ -63,11 +70,6 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
     console.print(table)
-
-
-def print_scores(scores: Mapping[str, Any], title: str = "scores") -> None:
-    """Prints a table of named numbers."""
-    print_table(title, ("name", "value"), list(scores.items()))
 
 
 def _cell(value: Any) -> str:
@@ -89,19 +91,7 @@ def write_json(path: Path | str | None, numbers: Any) -> None:
     if path is None:
         return
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_plain(numbers), indent=2, allow_nan=False) + "\n"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files that only their owner may read
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_atomically(path, json.dumps(_plain(numbers), indent=2, allow_nan=False) + "\n")
     print(f"numbers in {path}", file=sys.stderr)
 
 
