@@ -25,4 +25,5 @@ def import_checkpoint(src: str | Path, system: str, model: nn.Module) -> ImportR
     return fit(IMPORTERS[system](read_state_dict(src), model.state_dict()), model, system, str(src))
 
 
-__all__ = ["IMPORTERS", "ImportReport", "Rule", "Translation", "fit", "import_checkpoint", "read_state_dict", "translate"]
+__all__ = ["IMPORTERS", "ImportReport", "Rule", "Translation", "fit", "import_checkpoint", "read_state_dict",
+           "translate"]

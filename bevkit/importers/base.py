@@ -89,7 +89,8 @@ class ImportReport:
         lines += [f"  dropped    {name}: {reason}" for name, reason in self.dropped.items()]
         lines += [f"  unused     {name}" for name in self.unused]
         lines += [f"  missing    {name}" for name in self.missing]
-        lines += [f"  mismatch   {name}: model {want}, checkpoint {got}" for name, (want, got) in self.mismatched.items()]
+        lines += [f"  mismatch   {name}: model {want}, checkpoint {got}"
+                  for name, (want, got) in self.mismatched.items()]
         lines += [f"  option     {name} = {value!r}" for name, value in self.options.items()]
         return "\n".join(lines)
 
@@ -126,12 +127,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         with safe_globals([(_StandIn, name) for name in foreign]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a broken file
-        raise ValueError(f"checkpoint: {path} cannot be read as weights ({str(error).splitlines()[0]}); expected a file "
-                         "of torch.save with a state_dict") from error
+        raise ValueError(f"checkpoint: {path} cannot be read as weights ({str(error).splitlines()[0]}); expected a "
+                         "file of torch.save with a state_dict") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     tensors = {name: value for name, value in (state or {}).items() if isinstance(value, Tensor)}
     if not tensors:
-        raise ValueError(f"checkpoint: {path} holds no state_dict; expected tensors by name, plain or under 'state_dict'")
+        raise ValueError(f"checkpoint: {path} holds no weights; expected tensors by name, plain or under 'state_dict'")
     return tensors
 
 

@@ -73,13 +73,14 @@ def _network_rules() -> list[Rule]:
 def _static_rules() -> list[Rule]:
     """Rules of the single-frame decoder."""
     decoder = r"(?:model\.)?decoder\."
+    up = decoder + r"up{}_skip\.upsample_layer\."
     rules = [Rule(decoder + r"first_conv\.(.+)", r"bev_encoder.stem.0.\1", turned),
              Rule(decoder + r"bn1\.(.+)", r"bev_encoder.stem.1.\1"),
              Rule(decoder + r"segmentation_head\.(.+)", r"head.layers.\1", turned)]
     for number in (1, 2, 3):
         rules += [Rule(decoder + rf"layer{number}\.(.+)", rf"bev_encoder.down.{number - 1}.\1", turned),
-                  Rule(decoder + rf"up{number}_skip\.upsample_layer\.1\.(.+)", rf"bev_encoder.up.{3 - number}.0.\1", turned),
-                  Rule(decoder + rf"up{number}_skip\.upsample_layer\.2\.(.+)", rf"bev_encoder.up.{3 - number}.1.\1")]
+                  Rule(up.format(number) + r"1\.(.+)", rf"bev_encoder.up.{3 - number}.0.\1", turned),
+                  Rule(up.format(number) + r"2\.(.+)", rf"bev_encoder.up.{3 - number}.1.\1")]
     return rules
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bevkit.models.losses.discount import frame_discounts
+from bevkit.models.losses.common import at_least_float32, frame_discounts
 from bevkit.registry import MODELS
 
 Norm = Literal["l1", "smooth_l1", "squared"]
@@ -28,7 +28,8 @@ def masked_regression(prediction: Tensor, target: Tensor, norm: Norm = "smooth_l
         a scalar, 0 when no cell counts.
     """
     valid = (target != ignore).all(dim=2)  # [B T Y X]
-    loss = _NORMS[norm](prediction.float(), target.float(), reduction="none").sum(dim=2)  # [B T Y X]
+    prediction = at_least_float32(prediction)
+    loss = _NORMS[norm](prediction, target.to(prediction), reduction="none").sum(dim=2)  # [B T Y X]
     loss = loss * frame_discounts(loss.shape[1], discount, loss)[:, None, None]
     return loss.where(valid, loss.new_zeros(())).sum() / valid.sum().clamp(min=1)
 

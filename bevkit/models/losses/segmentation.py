@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bevkit.models.losses.discount import frame_discounts
+from bevkit.models.losses.common import at_least_float32, frame_discounts
 from bevkit.registry import MODELS
 
 IGNORE = 255
@@ -29,8 +29,9 @@ def topk_cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | N
         a scalar.
     """
     batch, frames = target.shape[:2]
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(0, 1), weight=class_weights, reduction="none",
-                           ignore_index=ignore)
+    logits = at_least_float32(logits)
+    weight = None if class_weights is None else class_weights.to(logits)
+    loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), weight, reduction="none", ignore_index=ignore)
     loss = loss.flatten(1).unflatten(0, (batch, frames))  # [B T Y*X]
     loss = loss * frame_discounts(frames, discount, loss)[:, None]
     if ratio < 1:

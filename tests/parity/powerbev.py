@@ -1,0 +1,72 @@
+"""What the PowerBEV parity tests share: the authors' axis order, error measure, and models built from their config."""
+
+import torch
+from torch import Tensor, nn
+
+from bevkit.importers.powerbev import translate_powerbev
+from bevkit.models.future import PowerBEVHead
+from bevkit.structures import BEVGrid
+
+ANY_GRID = BEVGrid(x=(-1, 1, 0.5), y=(-1, 1, 0.5))  # where a part takes the grid but its numbers do not matter
+
+
+def floats(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def turned(maps: Tensor) -> Tensor:
+    """Between the authors' [.. X Y] and ours [.. Y X], both ways."""
+    return maps.transpose(-1, -2)
+
+
+def turned_flow(flow: Tensor) -> Tensor:
+    """Likewise for vectors [.. 2 X Y]: the authors' channel 0 is y."""
+    return turned(flow).flip(-3)
+
+
+def relative_error(ours: Tensor, theirs: Tensor) -> float:
+    """Largest difference relative to the authors' largest value."""
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def load_translated(model: nn.Module, state: dict[str, Tensor], but_for: tuple[str, ...] = ()) -> None:
+    """Loads the authors' entries through the importer; every entry of both sides must find its partner."""
+    translation = translate_powerbev(floats(state), model.state_dict())
+    assert translation.unknown == []
+    result = model.load_state_dict(translation.state, strict=False)
+    assert result.unexpected_keys == []
+    assert [name for name in result.missing_keys if not name.endswith(but_for)] == []
+
+
+def encoder_parts(name: str, depth_channels: int, neck_channels: int = 128) -> nn.ModuleDict:
+    """An image encoder and the 1x1 depth layer, under the names they have in DenseBEV."""
+    from bevkit.registry import MODELS
+
+    encoder = MODELS.build(dict(
+        type="ImageEncoder", neck=dict(type="UpsampleConcat", out_channels=neck_channels),
+        backbone=dict(type="TimmBackbone", model_name="tf_" + name.replace("-", "_"), padding="static_same")))
+    depth_net = nn.Conv2d(neck_channels, depth_channels, 1)
+    return nn.ModuleDict(dict(image_encoder=encoder, view_transformer=nn.ModuleDict(dict(depth_net=depth_net))))
+
+
+def head_of(config: dict, in_channels: int, **options) -> PowerBEVHead:
+    """The head for a reference file's config; in_channels per frame, ego-motion planes included."""
+    assert config["out_frames"] == config["n_future_frames"] + 2
+    frames = config["time_receptive_field"]
+    return PowerBEVHead(ANY_GRID, in_channels * frames, frames, config["n_future_frames"], config["num_features"],
+                        config["latent_dim"], config["num_blocks"], config["n_classes"],
+                        norm_momentum=config["bn_momentum"], **options)
+
+
+def named_part(name: str, part: nn.Module) -> nn.ModuleDict:
+    """A module that holds one part under its name in DenseBEV."""
+    return nn.ModuleDict({name: part})
+
+
+def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in state.items()}
+
+
+def no_grad_call(module: nn.Module, *inputs: Tensor):
+    with torch.no_grad():
+        return module.eval()(*inputs)
