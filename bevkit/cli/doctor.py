@@ -31,7 +31,8 @@ PACKAGES = (
     ("onnxscript", ("onnxscript",), "export", "pip install onnxscript"),
     ("TensorRT for RTX", ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings", "tensorrt-rtx"),
      "export", "pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings"),
-    ("TensorRT", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "engines", "part of JetPack; else pip install tensorrt"),
+    ("TensorRT", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "engines",
+     "part of JetPack; else pip install tensorrt"),
     ("modelopt", ("nvidia-modelopt",), "quantization", "pip install nvidia-modelopt"),
     ("mmdet3d", ("mmdet3d",), "optional", "see the extra mmdet3d in setup.py; mmcv compiles"),
 )

@@ -1,4 +1,4 @@
-"""Reads a config file, applies ``--set key=value``, and refuses what nothing would read, with the nearest known name."""
+"""Reads a config file, applies ``--set key=value``, and refuses what nothing would read."""
 
 from __future__ import annotations
 
@@ -164,8 +164,8 @@ def _check(path: str, place: str, section: dict[str, Any]) -> None:
     allowed = allowed | _TAKEN_OUT_AT.get(name, set())
     for key in section:
         if key not in allowed and key not in ("type", "_scope_", "_delete_"):
-            known = ", ".join(sorted(allowed))
-            raise ValueError(f'{path}: {place} has no option "{key}"{nearest(str(key), allowed) or f"; it has {known}"}')
+            near = nearest(str(key), allowed) or f"; it has {', '.join(sorted(allowed))}"
+            raise ValueError(f'{path}: {place} has no option "{key}"{near}')
 
 
 def _options_of_type(path: str, place: str, kind: Any) -> set[str] | None:
