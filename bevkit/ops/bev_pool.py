@@ -12,6 +12,7 @@ depth and features come from weights. Four forms give the same values and gradie
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -110,6 +111,10 @@ def bev_pool(depth: Tensor, context: Tensor, plan: PoolPlan, shape: tuple[int, i
         from bevkit.ops.bev_pool_cpu import bev_pool_cpu
 
         return bev_pool_cpu(depth, context, plan, shape)
+    if depth.device.type == "cuda" and find_spec("triton") is not None:
+        from bevkit.ops.bev_pool_triton import bev_pool_triton
+
+        return bev_pool_triton(depth, context, plan, shape)
     return bev_pool_reference(depth, context, plan.cells, shape)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
 from bevkit.checks import expect
 from bevkit.models.view_transformers.base import ViewOutput, ViewTransformer
 from bevkit.ops.bev_pool import SortedPooling
+from bevkit.ops.bev_pool_tables import TablePooling
 from bevkit.registry import MODELS
 from bevkit.structures import BEVGrid, CameraRig
 
@@ -31,10 +34,13 @@ class LiftSplat(ViewTransformer):
             and BEVDepth have seen.
         indexing: the cell of a point. ``"floor"``: the cell that contains it; ``"truncate"``: rounded toward zero, as
             those weights have seen, which also counts points up to one cell outside the low edges.
+        export_capacity: how many cells an image column may meet per depth in the exported graph, whose plan has fixed
+            shapes; a rig that needs more is refused by `plan`, with the number to set.
     """
 
     def __init__(self, grid: BEVGrid, in_channels: int, channels: int, depth: tuple[float, float, float],
-                 image_size: tuple[int, int], stride: int, frustum: str = "center", indexing: str = "floor") -> None:
+                 image_size: tuple[int, int], stride: int, frustum: str = "center", indexing: str = "floor",
+                 export_capacity: float = 4.0) -> None:
         super().__init__()
         if frustum not in FRUSTUMS:
             raise ValueError(f"frustum: expected one of {FRUSTUMS}, got {frustum!r}")
@@ -52,7 +58,8 @@ class LiftSplat(ViewTransformer):
         self.depths = depth[0] + depth[2] * torch.arange(depth_count(depth), dtype=torch.float64)
         self.channels = channels
         self.depth_net = nn.Conv2d(in_channels, len(self.depths) + channels, kernel_size=1)
-        self.pooling = SortedPooling(grid.shape)
+        self.export_capacity = export_capacity
+        self.pooling: SortedPooling | TablePooling = SortedPooling(grid.shape)
 
     @property
     def feature_size(self) -> tuple[int, int]:
@@ -102,6 +109,11 @@ class LiftSplat(ViewTransformer):
         maps = self.depth_net(features[0])  # [M*N D+C H W]
         depth = maps[:, :len(self.depths)].softmax(dim=1)
         return ViewOutput(self.pooling(depth, maps[:, len(self.depths):], *plan), depth)
+
+    def exportable(self) -> LiftSplat:
+        twin = copy.copy(self)  # shallow: the same parameters
+        twin.pooling = TablePooling(self.grid.shape, self.export_capacity)
+        return twin
 
 
 def depth_count(depth: tuple[float, float, float]) -> int:
