@@ -21,15 +21,15 @@ CONFIGS = {"powerbev": "configs/prediction/powerbev_long.py"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("src", type=Path, metavar="SRC", help="the authors' checkpoint: Lightning's or a plain state_dict")
+    parser.add_argument("src", type=Path, metavar="SRC", help="the authors' file: Lightning's or a plain state_dict")
     parser.add_argument("--system", required=True, choices=sorted(CONFIGS), help="whose weights these are")
     parser.add_argument("--out", required=True, type=Path, metavar="OUT", help="name of the files to write")
-    parser.add_argument("--config", type=Path, help="config of the model that the weights belong to (default: by system)")
+    parser.add_argument("--config", type=Path, help="config of the model that they belong to (default: by system)")
     parser.add_argument("--partial", action="store_true",
                         help="accept that parts of the model get nothing, as when only an image encoder is taken over")
     parser.epilog = examples(
         "bevkit import-checkpoint powerbev_long.ckpt --system powerbev --out work_dirs/powerbev_long",
-        "bevkit import-checkpoint short.ckpt --system powerbev --config configs/prediction/powerbev_short.py --out short",
+        "bevkit import-checkpoint s.ckpt --system powerbev --config configs/prediction/powerbev_short.py --out short",
         "bevkit test work_dirs/powerbev_long.py work_dirs/powerbev_long.pth")
 
 
@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
     console.print(str(report), markup=False, highlight=False, soft_wrap=True)
     if not report.complete and not args.partial:
         missing, misfits = len(report.missing), len(report.mismatched)
-        raise ValueError(f"import: {len(report.unused)} entries of {args.src} found no place, {missing} of the model got "
-                         f"nothing, {misfits} have another shape; name the config of these weights with --config, or "
-                         "accept it with --partial")
+        raise ValueError(f"import: {len(report.unused)} entries of {args.src} found no place, {missing} of the model "
+                         f"got nothing, {misfits} have another shape; name the config of these weights with --config, "
+                         "or accept it with --partial")
     out = args.out.with_suffix("") if args.out.suffix in (".pth", ".py", ".json") else args.out
     content = io.BytesIO()
     torch.save({"state_dict": model.state_dict(), "meta": {"source": args.src.name, "system": args.system,
