@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,13 @@ from bevkit.registry import MODELS
 from bevkit.structures.grid import BEVGrid
 
 Warp = Literal["exact", "fiery"]
+
+
+class AlignPlan(NamedTuple):
+    """theta [B S 2 3] warps past maps to the present (`warp_affine`), motion [B S+1 6] fills the planes; float32."""
+
+    theta: Tensor
+    motion: Tensor
 
 
 @MODELS.register_module()
@@ -39,8 +46,8 @@ class AlignAndStack(TemporalFusion):
         self.grid, self.past, self.ego_motion, self.warp = grid, past, ego_motion, warp
         self.channels = (past + 1) * (in_channels + (6 if ego_motion else 0))
 
-    def plan(self, global_from_ego: Tensor) -> tuple[Tensor, Tensor]:
-        """Turns poses [B S+1 4 4] into theta [B S 2 3] of the warps and motion [B S+1 6]; both float32."""
+    def plan(self, global_from_ego: Tensor) -> AlignPlan:
+        """Turns poses [B S+1 4 4] (oldest first, present last) into theta [B S 2 3] and motion [B S+1 6]."""
         past, now = global_from_ego[:, :-1], global_from_ego[:, -1:]
         next_from_this = inverse(global_from_ego[:, 1:]) @ past  # [B S 4 4]
         motion = torch.cat((now.new_zeros(len(now), 1, 6), motion_vector(next_from_this)), dim=1)
@@ -48,7 +55,7 @@ class AlignAndStack(TemporalFusion):
             theta = affine_theta(inverse(past) @ now, self.grid.cells_from_metric_matrix(), self.grid.shape)
         else:
             theta = affine_theta_fiery(accumulate_fiery(next_from_this), (self.grid.x[1], self.grid.y[1]))
-        return theta.float(), motion.float()
+        return AlignPlan(theta.float(), motion.float())
 
     def forward(self, bev: Tensor, past: Tensor,  # type: ignore[override]
                 theta: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
