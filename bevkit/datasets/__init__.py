@@ -1,8 +1,7 @@
-"""Data sets of clips, their augmentation and sampling."""
+"""Data sets of clips, their and their augmentation."""
 
 from bevkit.datasets.augment import BEVJitter, Photometric
 from bevkit.datasets.images import ImageLoader
 from bevkit.datasets.nuscenes import NuScenesClips
-from bevkit.datasets.sampler import ClipSampler
 
-__all__ = ["BEVJitter", "ClipSampler", "ImageLoader", "NuScenesClips", "Photometric"]
+__all__ = ["BEVJitter", "ImageLoader", "NuScenesClips", "Photometric"]

@@ -75,7 +75,8 @@ class NuScenesClips(Dataset[BEVClip]):
             raise ValueError(f"NuScenesClips: expected at_scene_start = skip or repeat and at_scene_end = skip or "
                              f"unknown, got {at_scene_start!r} and {at_scene_end!r}")
         self.dataroot, self.version, self.split = Path(dataroot), version, split
-        self.past, self.future, self.seed, self.epoch = past, future, seed, 0
+        self.past, self.future, self.seed = past, future, seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self.index = read_infos(infos, future > 0) if infos is not None else open_index(dataroot, version, cache_dir)
         self.cameras = self._choose_cameras(cameras)
         self._columns = [self.index.camera_names.index(name) for name in self.cameras]
@@ -92,13 +93,11 @@ class NuScenesClips(Dataset[BEVClip]):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, item: int | tuple[int, int]) -> BEVClip:
-        """Returns clip ``index``; a pair (epoch, index), as `ClipSampler` gives, names the epoch to draw for."""
-        epoch, index = item if isinstance(item, tuple) else (self.epoch, int(item))
+    def __getitem__(self, index: int) -> BEVClip:
         if not -len(self) <= index < len(self):
             raise IndexError(f"clip {index} is not among the {len(self)} clips")
         index %= len(self)
-        rng = np.random.default_rng((self.seed, epoch, index))
+        rng = np.random.default_rng((self.seed, int(self._epoch), index))
         draws = self.images.sample(len(self.cameras), rng)
         window = self.windows[index].tolist()
         frames = [self._input_frame(keyframe, draws) for keyframe in window[: self.past]]
@@ -110,8 +109,8 @@ class NuScenesClips(Dataset[BEVClip]):
         return clip if self.target_coder is None else replace(clip, targets=self.target_coder.encode(clip))
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch plain indices draw for. Persistent workers hold a copy: use `ClipSampler` with them."""
-        self.epoch = epoch
+        """Says which epoch the next clips draw for; data workers that live on hear it too."""
+        self._epoch.fill_(epoch)
 
     @property
     def metainfo(self) -> dict[str, Any]:
