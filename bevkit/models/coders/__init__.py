@@ -1,1 +1,6 @@
 """Between truth and raw outputs, without a network."""
+
+from bevkit.models.coders.instance_flow import InstanceFlowCoder
+from bevkit.models.coders.instance_maps import FieryMaps, NativeMaps, PowerBEVMaps
+
+__all__ = ["FieryMaps", "InstanceFlowCoder", "NativeMaps", "PowerBEVMaps"]

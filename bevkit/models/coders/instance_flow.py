@@ -1,0 +1,153 @@
+"""Truth <-> occupancy and backward flow (PowerBEV, IJCAI 2023, sections 3.2 and 3.4)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bevkit.geometry.warp import warp_flow
+from bevkit.models.coders.id_maps import IGNORE, backward_flow, offsets_to_centers
+from bevkit.models.coders.instance_maps import LabelProtocol, build_protocol
+from bevkit.registry import MODELS
+from bevkit.structures import BEVClip, BEVGrid, FutureInstances
+
+VEHICLE = 1  # class index; 0 is background
+
+
+class SegmentationAndFlow(Protocol):
+    """Raw outputs for the frames t-1 .. t+F: class logits [B F+2 K Y X] and backward flow [B F+2 2 Y X] in cells."""
+
+    @property
+    def segmentation(self) -> Tensor: ...
+
+    @property
+    def flow(self) -> Tensor: ...
+
+
+class FlawlessOutput(NamedTuple):
+    """Raw outputs of a network that makes no error."""
+
+    segmentation: Tensor
+    flow: Tensor
+
+
+def nms_kernel_size(grid: BEVGrid) -> int:
+    """Returns the side in cells of the window in which one centre survives: round(350 / x_max), made odd.
+
+    The authors' rule, about 3.5 m wide; an even window would have no middle cell.
+    """
+    size = round(350 / grid.x[1])
+    return size + 1 - size % 2
+
+
+@MODELS.register_module()
+class InstanceFlowCoder:
+    """Instances as occupancy per frame and a flow from every cell to the centre of its instance a frame earlier.
+
+    Args:
+        grid: of the maps.
+        protocol: which vehicles are drawn where: ``powerbev``, ``fiery``, ``native``, or a config of such a protocol
+            (`bevkit.models.coders.instance_maps`). Scores of different protocols must not be compared.
+        center_threshold: vehicle probability above which a cell can be a centre.
+        nms_kernel: side of the window in which one centre survives, odd; `nms_kernel_size` by default.
+        max_centers: centres beyond this number are dropped, those farthest ahead first.
+    """
+
+    def __init__(self, grid: BEVGrid, protocol: str | dict | LabelProtocol = "powerbev", center_threshold: float = 0.1,
+                 nms_kernel: int | None = None, max_centers: int = 100) -> None:
+        if nms_kernel is not None and nms_kernel % 2 == 0:
+            raise ValueError(f"nms_kernel: expected an odd number of cells, got {nms_kernel}; use {nms_kernel + 1}")
+        self.grid = grid
+        self.protocol = build_protocol(protocol)
+        self.center_threshold = center_threshold
+        self.nms_kernel = nms_kernel or nms_kernel_size(grid)
+        self.max_centers = max_centers
+
+    def encode(self, clip: BEVClip) -> dict[str, Tensor]:
+        """Draws the truth of a clip.
+
+        Returns:
+            segmentation [F+2 Y X] int64 and flow [F+2 2 Y X] float32 (255 = ignore) of the frames t-1 .. t+F, and
+            instance [F+1 Y X] int64 of the present and future ones. A clip of a single input frame has no t-1.
+        """
+        ids = self.protocol(clip, self.grid).in_present()  # [T+F Y X]
+        first = max(clip.past - 2, 0)
+        return dict(segmentation=(ids[first:] > 0).long(), flow=backward_flow(ids)[first:], instance=ids[clip.past - 1:])
+
+    def decode(self, raw: SegmentationAndFlow) -> list[FutureInstances]:
+        """Finds the instances of the frame before the present and follows them through the flow.
+
+        Centres are local maxima of the vehicle probability at t-1. Cells of the present join the centre that they
+        point at; a cell of a later frame takes the id that it points at in the frame before.
+        """
+        logits, flow = raw.segmentation.detach().float(), raw.flow.detach().float()
+        probability = logits.softmax(dim=2)[:, :, VEHICLE]  # [B F+2 Y X]
+        occupied = logits.argmax(dim=2) == VEHICLE  # [B F+2 Y X]
+        present = torch.stack([self._group(*sample) for sample in zip(probability[:, 0], flow[:, 1], occupied[:, 1])])
+        ids = [present]  # each [B Y X]
+        for step in range(2, flow.shape[1]):
+            ids.append(follow(ids[-1], flow[:, step]) * occupied[:, step])
+        return [FutureInstances(*sample) for sample in zip(torch.stack(ids, dim=1), probability[:, 1:], flow[:, 1:])]
+
+    def flawless(self, targets: dict[str, Tensor]) -> FlawlessOutput:
+        """Returns raw outputs [B F+2 ..] of a network without error, from the batched targets of `encode`.
+
+        Scoring what `decode` makes of them tells what the grid, the coding and the decoding cost by themselves.
+        """
+        present, occupied, flow = targets["instance"][:, 0], targets["segmentation"] == VEHICLE, targets["flow"].clone()
+        # Who is new in the present points at itself, where a maximum too low to count as occupied stands at t-1.
+        new = present * (flow[:, 1, 0] == IGNORE)  # [B Y X]
+        flow[:, 1] = torch.where(new.unsqueeze(1) > 0, offsets_to_centers(new), flow[:, 1])
+        logits = torch.where(occupied, 2.0, -4.0)  # [B F+2 Y X]
+        for sample in range(len(logits)):
+            old_centers = _pointed_at(flow[sample, 1], (present[sample] > 0) & (new[sample] == 0))
+            new_centers = _pointed_at(flow[sample, 1], new[sample] > 0)
+            _mark(logits[sample, 0], old_centers, new_centers)
+        flow[flow == IGNORE] = 0
+        return FlawlessOutput(torch.stack((torch.zeros_like(logits), logits), dim=2), flow)
+
+    def _group(self, probability: Tensor, flow: Tensor, occupied: Tensor) -> Tensor:
+        """Gives each occupied cell the number of the centre nearest to where it points: [Y X] int64."""
+        ids = torch.zeros(occupied.shape, dtype=torch.int64, device=occupied.device)
+        centers = self.find_centers(probability).to(flow.dtype)  # [K 2]
+        row, column = torch.nonzero(occupied, as_tuple=True)  # each [P]
+        if len(centers) and len(row):
+            x, y = column + flow[0, row, column], row + flow[1, row, column]
+            away_x, away_y = x[:, None] - centers[:, 0], y[:, None] - centers[:, 1]  # each [P K]
+            nearest = (away_x * away_x + away_y * away_y).sqrt().argmin(dim=1)
+            ids[row, column] = nearest.unique(return_inverse=True)[1] + 1  # only centres that someone points at count
+        return ids
+
+    def find_centers(self, probability: Tensor) -> Tensor:
+        """Returns the local maxima [K 2] (column, row) of a map [Y X], from the rear to the front, then from the right."""
+        kernel = self.nms_kernel
+        highest = F.max_pool2d(probability[None, None], kernel, stride=1, padding=kernel // 2)[0, 0]
+        peaks = (probability > self.center_threshold) & (probability == highest)
+        return torch.nonzero(peaks.T)[: self.max_centers]
+
+
+def follow(ids: Tensor, flow: Tensor) -> Tensor:
+    """Returns for every cell the id [B Y X] int64 it points at in the map [B Y X] of a frame earlier; 0 off the map."""
+    return warp_flow(ids.unsqueeze(1).to(flow.dtype), flow).squeeze(1).long()
+
+
+def _pointed_at(flow: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the (column, row) cells that the flow [2 Y X] of the masked cells leads to."""
+    row, column = torch.nonzero(mask, as_tuple=True)
+    return (column + flow[0, row, column]).long(), (row + flow[1, row, column]).long()
+
+
+def _mark(logits: Tensor, centers: tuple[Tensor, Tensor], faint: tuple[Tensor, Tensor]) -> None:
+    """Raises a map [Y X] of logits towards the centres, which become its only maxima but for faint ones."""
+    column, row = centers
+    if len(column):
+        y, x = torch.nonzero(logits > 0, as_tuple=True)
+        cells, places = torch.stack((x, y), dim=-1), torch.stack((column, row), dim=-1).unique(dim=0)
+        away = torch.cdist(cells.double(), places.double()).amin(dim=1)
+        logits[y, x] += 4 / (1 + away.to(logits.dtype))
+        logits[row, column] = 6.0
+    column, row = faint
+    logits[row, column] = logits[row, column].clamp(min=-1.0)

@@ -1,0 +1,251 @@
+"""Label protocols: from the boxes of a clip to maps of instance ids. They differ in which vehicles a map shows, and where.
+
+`NativeMaps` draws the truth as it is. `PowerBEVMaps` and `FieryMaps` make the edits on which the published numbers of
+these systems rest; numbers of different protocols must not be compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from bevkit.geometry import rigid
+from bevkit.geometry.boxes import corners
+from bevkit.geometry.raster import fill_polygons
+from bevkit.geometry.warp import affine_theta_fiery, warp_affine
+from bevkit.registry import MODELS
+from bevkit.structures import BEVClip, BEVGrid, Boxes3D
+
+
+class InstanceMaps(NamedTuple):
+    """Maps as they were drawn, and how to bring them to the present.
+
+    Attributes:
+        ids: [S Y X] int64, S = T+F frames oldest first, 0 = background.
+        to_present: [S 2 3] plans (`warp_affine`) that bring each map to the present; None: all are drawn there.
+        to_previous: [S-1 2 3] plans that bring map t+1 to frame t; None: as above.
+    """
+
+    ids: Tensor
+    to_present: Tensor | None = None
+    to_previous: Tensor | None = None
+
+    def in_present(self) -> Tensor:
+        """Returns the ids [S Y X] int64 in the present frame."""
+        return warp_maps(self.ids, self.to_present)
+
+
+class LabelProtocol(Protocol):
+    """Draws the vehicles of a clip."""
+
+    def __call__(self, clip: BEVClip, grid: BEVGrid) -> InstanceMaps: ...
+
+
+def warp_maps(maps: Tensor, theta: Tensor | None) -> Tensor:
+    """Brings maps [S Y X] or [S C Y X] of any number type to other frames by nearest sampling; None leaves them."""
+    if theta is None:
+        return maps
+    channels = maps if maps.dim() == 4 else maps.unsqueeze(1)  # [S C Y X]
+    return warp_affine(channels.float(), theta.float(), mode="nearest").to(maps.dtype).view_as(maps)
+
+
+def frame_boxes(clip: BEVClip, drop_invisible: bool) -> list[Boxes3D]:
+    """Returns the vehicles of every frame, each in its own ego frame; raises ValueError where a frame has no truth.
+
+    Visibility level 1 (less than 40 % seen) may be dropped; 0, unknown, counts as visible.
+    """
+    chosen = []
+    for index, frame in enumerate(clip.frames):
+        if frame.boxes is None:
+            raise ValueError(f"labels: frame {index} of the clip has no boxes; a split without annotations "
+                             "can only be predicted, so build its data set without a coder")
+        keep = frame.boxes.vehicle
+        chosen.append(frame.boxes[keep & (frame.boxes.visibility != 1) if drop_invisible else keep])
+    return chosen
+
+
+def upright_yaws(level_from_ego: Tensor, yaws: Tensor) -> Tensor:
+    """Returns the yaws [A] in a level frame of boxes that stand upright there and show ``yaws`` in a tilted ego frame.
+
+    Exact where `transform_yaw` is not: the heading seen in the ego frame is lifted back to the horizontal first.
+    """
+    linear = level_from_ego[:3, :3]
+    x, y = yaws.cos(), yaws.sin()
+    heading = torch.stack((x, y, -(linear[2, 0] * x + linear[2, 1] * y) / linear[2, 2]), dim=-1)
+    turned = heading @ linear.T
+    return torch.atan2(turned[:, 1], turned[:, 0])
+
+
+def footprints(boxes: Boxes3D, target_from_ego: Tensor, upright: bool) -> Tensor:
+    """Returns the bottom corners [A 4 2] (x, y in metres) of ego boxes in another frame.
+
+    Args:
+        boxes: boxes in an ego frame.
+        target_from_ego: [4 4].
+        upright: the target frame is level and the boxes stand upright in it.
+    """
+    moved = boxes.moved(target_from_ego)
+    yaws = upright_yaws(target_from_ego, boxes.yaws) if upright else moved.yaws
+    return corners(moved.centers, moved.sizes, yaws)[:, :4, :2]
+
+
+def drawing_poses(clip: BEVClip, level_ego: bool) -> Tensor:
+    """Returns global_from_drawing [S 4 4]: the frames on whose x-y planes the maps lie."""
+    return rigid.level(clip.global_from_ego) if level_ego else clip.global_from_ego
+
+
+@MODELS.register_module()
+@dataclass(frozen=True)
+class NativeMaps:
+    """Draws every vehicle where its box is, in the present frame.
+
+    Attributes:
+        level_ego: draw on the horizontal plane instead of the plane of the (slightly tilted) ego frame.
+        drop_invisible: leave out boxes of visibility level 1.
+        rounding: how corners become cells (`bevkit.geometry.raster.ROUNDINGS`).
+    """
+
+    level_ego: bool = False
+    drop_invisible: bool = True
+    rounding: str = "center"
+
+    def __call__(self, clip: BEVClip, grid: BEVGrid) -> InstanceMaps:
+        present_from_global = rigid.inverse(drawing_poses(clip, self.level_ego)[clip.past - 1])
+        ids: dict[int, int] = {}
+        maps = []
+        for frame, boxes in zip(clip.frames, frame_boxes(clip, self.drop_invisible)):
+            polygons = footprints(boxes, present_from_global @ frame.global_from_ego, self.level_ego)
+            maps.append(fill_polygons(grid.shape, grid.cells_from_metric(polygons),
+                                      number_tracks(boxes.track_ids, ids), self.rounding))
+        return InstanceMaps(torch.stack(maps))
+
+
+def number_tracks(track_ids: Tensor, ids: dict[int, int]) -> Tensor:
+    """Returns consecutive ids [A] from 1 in order of first appearance, remembered in ``ids``."""
+    return torch.tensor([ids.setdefault(track, len(ids) + 1) for track in track_ids.tolist()], dtype=torch.int64)
+
+
+@MODELS.register_module()
+@dataclass(frozen=True)
+class FieryMaps:
+    """Draws every frame in its own ego frame and warps it to the present by nearest sampling (FIERY, ICCV 2021).
+
+    FIERY, StretchBEV and BEVerse are trained and scored on such maps.
+
+    Attributes:
+        level_ego: draw on the horizontal plane, as the authors do.
+        drop_invisible: leave out boxes of visibility level 1, frame by frame.
+        rounding: how corners become cells (`bevkit.geometry.raster.ROUNDINGS`).
+    """
+
+    level_ego: bool = True
+    drop_invisible: bool = True
+    rounding: str = "edge"
+
+    def __call__(self, clip: BEVClip, grid: BEVGrid) -> InstanceMaps:
+        drawing_from_ego = rigid.inverse(drawing_poses(clip, self.level_ego)) @ clip.global_from_ego  # [S 4 4]
+        ids: dict[int, int] = {}
+        maps = []
+        for matrix, boxes in zip(drawing_from_ego, frame_boxes(clip, self.drop_invisible)):
+            polygons = footprints(boxes, matrix, self.level_ego)
+            maps.append(fill_polygons(grid.shape, grid.cells_from_metric(polygons),
+                                      number_tracks(boxes.track_ids, ids), self.rounding))
+        poses, extent = clip.global_from_ego, (grid.x[1], grid.y[1])  # the warp uses the full 3-D motion
+        present_from_frame = rigid.inverse(poses[clip.past - 1]) @ poses
+        previous_from_frame = rigid.inverse(poses[:-1]) @ poses[1:]
+        return InstanceMaps(torch.stack(maps), affine_theta_fiery(present_from_frame, extent),
+                            affine_theta_fiery(previous_from_frame, extent))
+
+
+@MODELS.register_module()
+@dataclass(frozen=True)
+class PowerBEVMaps:
+    """Draws the vehicles seen up to the present, smoothed, in the present frame (PowerBEV, IJCAI 2023).
+
+    Slow vehicles stand still until they have moved ``freeze_within``, a vehicle missing in a later frame stays where it
+    was, and a box is drawn only in frames where it lies entirely on the grid, and only if it did so up to the present.
+    PowerBEV and Efficient-Instance-Prediction are trained and scored on such maps.
+
+    Attributes:
+        level_ego: draw on the horizontal plane, as the authors do.
+        drop_invisible: leave out boxes of visibility level 1 until the vehicle has been seen better once.
+        rounding: how corners become cells (`bevkit.geometry.raster.ROUNDINGS`).
+        freeze_within: metres along each world axis; a shorter step between two frames is not made.
+    """
+
+    level_ego: bool = True
+    drop_invisible: bool = True
+    rounding: str = "edge"
+    freeze_within: float = 1.0
+
+    def __call__(self, clip: BEVClip, grid: BEVGrid) -> InstanceMaps:
+        tracks = self._tracks(clip)
+        if not tracks:
+            return InstanceMaps(torch.zeros((len(clip.frames), *grid.shape), dtype=torch.int64))
+        polygons, exists = self._smoothed(clip, tracks)  # [S I 4 2], [S I]
+        drawn = exists & self._inside(polygons, grid)
+        drawn[clip.past:] &= drawn[: clip.past].any(dim=0)
+        ids = torch.arange(1, len(tracks) + 1)
+        cells = grid.cells_from_metric(polygons)
+        return InstanceMaps(torch.stack([
+            fill_polygons(grid.shape, corners_[keep], ids[keep], self.rounding) for corners_, keep in zip(cells, drawn)]))
+
+    def _tracks(self, clip: BEVClip) -> dict[int, dict[int, int]]:
+        """Returns, for every accepted vehicle in order of acceptance, the row of its box in each frame that has it."""
+        tracks: dict[int, dict[int, int]] = {}
+        for step, boxes in enumerate(frame_boxes(clip, drop_invisible=False)):
+            hidden = (boxes.visibility == 1) if self.drop_invisible else torch.zeros(len(boxes), dtype=torch.bool)
+            for row, (track, unseen) in enumerate(zip(boxes.track_ids.tolist(), hidden.tolist())):
+                if track in tracks:
+                    tracks[track][step] = row
+                elif step < clip.past and not unseen:
+                    tracks[track] = {step: row}
+        return tracks
+
+    def _smoothed(self, clip: BEVClip, tracks: dict[int, dict[int, int]]) -> tuple[Tensor, Tensor]:
+        """Returns the footprints [S I 4 2] in the present frame and whether each exists [S I]."""
+        steps, count = len(clip.frames), len(tracks)
+        present_from_global = rigid.inverse(drawing_poses(clip, self.level_ego)[clip.past - 1])
+        position = torch.zeros(steps, count, 2, dtype=torch.float64)  # on the axes of the world
+        polygons = torch.zeros(steps, count, 4, 2, dtype=torch.float64)
+        exists = torch.zeros(steps, count, dtype=torch.bool)
+        first_sizes = torch.zeros(count, 3, dtype=torch.float64)
+        for step, (frame, boxes) in enumerate(zip(clip.frames, frame_boxes(clip, drop_invisible=False))):
+            columns = torch.tensor([i for i, rows in enumerate(tracks.values()) if step in rows], dtype=torch.int64)
+            rows = torch.tensor([rows[step] for rows in tracks.values() if step in rows], dtype=torch.int64)
+            boxes = boxes[rows]
+            fresh = ~exists[step - 1, columns] if step else torch.ones(len(columns), dtype=torch.bool)
+            first_sizes[columns[fresh]] = boxes.sizes.double()[fresh]
+            boxes = Boxes3D(**{**vars(boxes), "sizes": first_sizes[columns]})
+            target_from_ego = present_from_global @ frame.global_from_ego
+            new_position = rigid.transform(frame.global_from_ego, boxes.centers.double())[:, :2]
+            new_polygons = footprints(boxes, target_from_ego, self.level_ego).double()
+            if step:  # who is absent, and who moved too little, stays as it was
+                position[step], polygons[step], exists[step] = position[step - 1], polygons[step - 1], exists[step - 1]
+                far = ((new_position - position[step, columns]).abs() > self.freeze_within).any(dim=-1)
+                fresh = fresh | far
+            chosen = columns[fresh]
+            position[step, chosen], polygons[step, chosen] = new_position[fresh], new_polygons[fresh]
+            exists[step, chosen] = True
+        return polygons, exists
+
+    @staticmethod
+    def _inside(polygons: Tensor, grid: BEVGrid) -> Tensor:
+        """Says which polygons [.. 4 2] lie entirely on the grid, its high edges included: [..] bool."""
+        low, high = (polygons.new_tensor([grid.x[side], grid.y[side]]) for side in (0, 1))
+        return ((polygons >= low) & (polygons <= high)).flatten(-2).all(dim=-1)
+
+
+_NAMED = {"native": NativeMaps, "powerbev": PowerBEVMaps, "fiery": FieryMaps}
+
+
+def build_protocol(protocol: str | dict | LabelProtocol) -> LabelProtocol:
+    """Returns a label protocol by its name (native, powerbev, fiery), its config, or itself."""
+    if isinstance(protocol, str):
+        if protocol not in _NAMED:
+            raise ValueError(f"protocol: expected one of {sorted(_NAMED)} or a config dict, got {protocol!r}")
+        return _NAMED[protocol]()
+    return MODELS.build(protocol) if isinstance(protocol, dict) else protocol

@@ -1,0 +1,123 @@
+"""Labels drawn from nuScenes tables equal the authors', by both protocols."""
+
+import json
+
+import pytest
+import torch
+
+from bevkit.geometry import rigid
+from bevkit.models.coders import FieryMaps, InstanceFlowCoder, PowerBEVMaps
+from bevkit.models.coders.id_maps import backward_flow, centerness, offsets_to_centers
+from bevkit.models.coders.instance_maps import drawing_poses
+from bevkit.structures import BEVClip, BEVFrame, BEVGrid, Boxes3D, CameraRig
+
+POWERBEV = ["pb_labels_long", "pb_labels_short"]
+LABELS = [*POWERBEV, "fiery_labels"]
+
+
+def matrix(row: dict) -> torch.Tensor:
+    """global_from_ego, ego_from_sensor or global_from_box [4 4] of a row with rotation (w, x, y, z) and translation."""
+    values = {key: torch.tensor(row[key], dtype=torch.float64) for key in ("rotation", "translation")}
+    return rigid.rigid_from(rigid.rotation_from_quaternion(values["rotation"]), values["translation"])
+
+
+def boxes_of(rows: list[dict], ego_from_global: torch.Tensor, tracks: dict[str, int]) -> Boxes3D:
+    boxes = torch.stack([ego_from_global @ matrix(row) for row in rows])
+    count = len(rows)
+    whole = torch.zeros(count, dtype=torch.int64)
+    return Boxes3D(
+        centers=boxes[:, :3, 3], sizes=torch.tensor([row["size"] for row in rows], dtype=torch.float64)[:, [1, 0, 2]],
+        yaws=rigid.yaw_of(boxes), velocities=torch.zeros(count, 2, dtype=torch.float64), labels=whole,
+        track_ids=torch.tensor([tracks.setdefault(row["instance_token"], len(tracks) + 100) for row in rows]),
+        visibility=torch.tensor([int(row["visibility_token"]) for row in rows]), lidar_points=whole, attributes=whole,
+        vehicle=torch.tensor(["vehicle" in row["category_name"] for row in rows]))
+
+
+def rig_of(tables: dict, sample: dict, config: dict, ego_from_global: torch.Tensor) -> CameraRig:
+    intrinsics, extrinsics = [], []
+    for camera in config["cameras"]:
+        data = tables["sample_data"][sample["data"][camera]]
+        mount = tables["calibrated_sensor"][data["calibrated_sensor_token"]]
+        intrinsics.append(torch.tensor(mount["camera_intrinsic"], dtype=torch.float64))
+        extrinsics.append(ego_from_global @ matrix(tables["ego_pose"][data["ego_pose_token"]]) @ matrix(mount))
+    scale, (height, width) = config["resize_scale"], config["image_size"]
+    left = int(max(0, (config["original_image_size"][1] * scale - width) / 2))
+    image_aug = torch.tensor([[scale, 0, -left], [0, scale, -config["top_crop"]], [0, 0, 1]], dtype=torch.float64)
+    return CameraRig(torch.stack(intrinsics), image_aug.expand(len(intrinsics), 3, 3), torch.stack(extrinsics),
+                     (height, width))
+
+
+def clip_of(data: dict) -> BEVClip:
+    """A clip from the tables of a reference file, each frame in its true ego frame."""
+    config, tables, tracks = data["meta"]["config"], json.loads(data["tables_json"]), {}
+    frames = []
+    first = config["first_sample_index"]
+    for sample in tables["sample"][first: first + config["sequence_length"]]:
+        lidar = tables["sample_data"][sample["data"]["LIDAR_TOP"]]
+        pose = matrix(tables["ego_pose"][lidar["ego_pose_token"]])
+        rows = [tables["sample_annotation"][token] for token in sample["anns"]]
+        ego_from_global = rigid.inverse(pose)
+        frames.append(BEVFrame(pose, sample["timestamp"] * 1e-6, boxes_of(rows, ego_from_global, tracks),
+                               rig=rig_of(tables, sample, config, ego_from_global)))
+    return BEVClip(tuple(frames), past=config["time_receptive_field"])
+
+
+def grid_of(config: dict) -> BEVGrid:
+    return BEVGrid(x=config["x_bound"], y=config["y_bound"], z=config["z_bound"])
+
+
+def turned(maps: torch.Tensor) -> torch.Tensor:
+    """Authors' maps [.. X Y] to ours [.. Y X]."""
+    return maps.transpose(-1, -2)
+
+
+@pytest.mark.parametrize("name", POWERBEV)
+def test_powerbev_protocol(golden, name):
+    data = golden(f"instance/{name}.pt")
+    config = data["meta"]["config"]
+    protocol = PowerBEVMaps(drop_invisible=config["filter_invisible_vehicles"],
+                            freeze_within=config["freeze_threshold_m"])
+    grid, clip = grid_of(config), clip_of(data)
+    maps = protocol(clip, grid)
+    assert maps.to_present is None
+    assert torch.equal(maps.ids, turned(data["instance"]).long())
+    assert torch.equal(maps.ids > 0, turned(data["segmentation"][:, 0]).bool())
+    flow = turned(data["flow"]).float().flip(1)  # authors' channels: (column, row) = (y, x)
+    assert torch.equal(backward_flow(maps.ids), flow)
+    targets = InstanceFlowCoder(grid, protocol).encode(clip)
+    start = clip.past - 2
+    assert torch.equal(targets["flow"], flow[start:]) and targets["flow"].dtype == torch.float32
+    assert torch.equal(targets["segmentation"], maps.ids[start:].clamp(max=1))
+    assert torch.equal(targets["instance"], maps.ids[start + 1:])
+    if "offset" in data:
+        assert torch.equal(offsets_to_centers(maps.ids), turned(data["offset"]).float())
+        torch.testing.assert_close(centerness(maps.ids, config["sigma"]), turned(data["centerness"]).float(),
+                                   rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_poses_and_calibration(golden, name):
+    data = golden(f"instance/{name}.pt")
+    clip = clip_of(data)
+    expected = data.get("frame", data)
+    poses = clip.global_from_ego
+    level_from_ego = rigid.inverse(drawing_poses(clip, level_ego=True)) @ poses
+    rig = CameraRig.stack([frame.rig for frame in clip.frames])
+    torch.testing.assert_close(rig.image_from_camera.float(), expected["intrinsics"], rtol=1e-6, atol=1e-4)
+    torch.testing.assert_close(rig.moved(level_from_ego).ego_from_camera.float(), expected["extrinsics"],
+                               rtol=1e-6, atol=1e-5)
+    motion = rigid.motion_vector(rigid.inverse(poses[1:]) @ poses[:-1]).float()
+    # The authors multiply poses in float32, hundreds of metres from the origin.
+    precision = 4 * torch.finfo(torch.float32).eps * float(poses.abs().max())
+    torch.testing.assert_close(motion, expected["future_egomotion"][: len(motion)], rtol=0, atol=precision)
+
+
+def test_fiery_protocol(golden):
+    data = golden("instance/fiery_labels.pt")
+    config = data["meta"]["config"]
+    protocol = FieryMaps(drop_invisible=config["filter_invisible_vehicles"])
+    grid, clip = grid_of(config), clip_of(data)
+    maps = protocol(clip, grid)
+    assert torch.equal(maps.ids, turned(data["frame"]["instance"]).long())
+    warped = maps.in_present()[clip.past - 1:]
+    assert torch.equal(warped, turned(data["warped"]["instance"][0]).long())
