@@ -45,6 +45,7 @@ class Translation:
         dropped: upstream entries left behind on purpose, with the reason.
         unknown: upstream entries that no rule names.
         options: config keys (dotted, below ``model``) and the values these weights were trained with.
+        optional: bevkit names that a checkpoint may lack, because they are read in training only.
     """
 
     state: dict[str, Tensor]
@@ -52,6 +53,7 @@ class Translation:
     dropped: dict[str, str]
     unknown: list[str]
     options: dict[str, Any] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,11 @@ class ImportReport:
         used: bevkit name -> upstream name.
         dropped: upstream entries left behind on purpose, with the reason.
         unused: upstream entries that found no place.
-        missing: entries of the model that got nothing.
+        kept: entries of the model that the checkpoint lacks and that are read in training only; left as they were.
+        missing: other entries of the model that got nothing.
         mismatched: bevkit name -> (shape of the model, shape of the checkpoint).
-        options: config keys and the values these weights need.
+        options: config keys (dotted, below ``model``) and the values these weights need.
+        unmet: those of them that this model has otherwise: key -> (model, weights).
     """
 
     system: str
@@ -72,9 +76,11 @@ class ImportReport:
     used: dict[str, str]
     dropped: dict[str, str]
     unused: list[str]
+    kept: list[str]
     missing: list[str]
     mismatched: dict[str, tuple[list[int], list[int]]]
     options: dict[str, Any]
+    unmet: dict[str, tuple[Any, Any]]
 
     @property
     def complete(self) -> bool:
@@ -88,10 +94,13 @@ class ImportReport:
         lines = [f"{self.system}: {len(self.used)} entries of {self.source} used"]
         lines += [f"  dropped    {name}: {reason}" for name, reason in self.dropped.items()]
         lines += [f"  unused     {name}" for name in self.unused]
+        lines += [f"  kept       {name}: read in training only" for name in self.kept]
         lines += [f"  missing    {name}" for name in self.missing]
         lines += [f"  mismatch   {name}: model {want}, checkpoint {got}"
                   for name, (want, got) in self.mismatched.items()]
-        lines += [f"  option     {name} = {value!r}" for name, value in self.options.items()]
+        lines += [f"  option     {name} = {value!r}" + (f", the model has {self.unmet[name][0]!r}"
+                                                         if name in self.unmet else "")
+                  for name, value in self.options.items()]
         return "\n".join(lines)
 
 
@@ -136,9 +145,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def translate(state: Mapping[str, Tensor], rules: Sequence[Rule], options: dict[str, Any]) -> Translation:
+def translate(state: Mapping[str, Tensor], rules: Sequence[Rule], options: dict[str, Any],
+              optional: tuple[str, ...] = ()) -> Translation:
     """Applies to every entry the first rule that matches its name."""
-    translation = Translation({}, {}, {}, [], options)
+    translation = Translation({}, {}, {}, [], options, optional)
     compiled = [(re.compile(rule.pattern), rule) for rule in rules]
     for name, value in state.items():
         match, rule = next(((found, rule) for pattern, rule in compiled if (found := pattern.fullmatch(name))),
@@ -167,9 +177,24 @@ def fit(translation: Translation, model: nn.Module, system: str, source: str) ->
     if not fitting:
         raise ValueError(f"import: no entry of {source} fits this model as {system!r}; check the system and the config")
     model.load_state_dict(fitting, strict=False)
+    absent = [name for name in wanted if name not in translation.state]
     return ImportReport(
         system=system, source=source, dropped=translation.dropped, mismatched=mismatched, options=translation.options,
         used={name: translation.origin[name] for name in fitting},
         unused=translation.unknown + [translation.origin[name] for name in translation.state if name not in wanted],
-        missing=[name for name in wanted if name not in translation.state],
+        kept=[name for name in absent if name in translation.optional],
+        missing=[name for name in absent if name not in translation.optional],
+        unmet=_unmet(translation.options, model),
     )
+
+
+def _unmet(options: Mapping[str, Any], model: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Looks the options up as attributes of the built model; what the model does not have at all is met."""
+    unmet = {}
+    for name, needed in options.items():
+        found: Any = model
+        for word in name.split("."):
+            found = getattr(found, word, needed)
+        if found != needed:
+            unmet[name] = (found, needed)
+    return unmet

@@ -11,6 +11,8 @@ from torch import Tensor
 from bevkit.importers.base import Rule, Translation, translate
 
 _IMAGE = r"(?:model\.)?encoder\."
+# Weights between the losses: Lightning checkpoints hold them, plain ones do not.
+_WEIGHTS = ("head.segmentation_weight.log_variance", "head.flow_weight.log_variance")
 _GRID = "the configured grid stays; a checkpoint never changes it"
 
 # The authors' EfficientNet names, by kind of block: with an expansion before the depthwise convolution, or without.
@@ -101,7 +103,7 @@ def translate_powerbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         Rule(r"(?:model\.)?(segmentation|flow)_weight", r"head.\1_weight.log_variance"),
     ]
     options: dict[str, Any] = {"image_encoder.backbone.padding": "static_same", "view_transformer.frustum": "corner",
-                               "view_transformer.indexing": "truncate", "view_transformer.level_ego": True}
+                               "view_transformer.indexing": "truncate", "level_ego": True}
     if any(re.match(r"(?:model\.)?stconv\.", name) for name in state):
         options["temporal.warp"] = "fiery"
-    return translate(state, rules, options)
+    return translate(state, rules, options, optional=_WEIGHTS)

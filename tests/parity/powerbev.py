@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from bevkit.geometry.rigid import inverse, motion_matrix
 from bevkit.importers.powerbev import translate_powerbev
 from bevkit.models.future import PowerBEVHead
+from bevkit.registry import MODELS
 from bevkit.structures import BEVGrid
 
 ANY_GRID = BEVGrid(x=(-1, 1, 0.5), y=(-1, 1, 0.5))  # where a part takes the grid but its numbers do not matter
@@ -38,13 +40,41 @@ def load_translated(model: nn.Module, state: dict[str, Tensor], but_for: tuple[s
     assert [name for name in result.missing_keys if not name.endswith(but_for)] == []
 
 
+def poses_of(motions: Tensor) -> Tensor:
+    """Poses [B T 4 4] whose steps are the authors' ego motions [B T 6]: inverse(pose[t+1]) @ pose[t]."""
+    steps = motion_matrix(motions)
+    poses = [torch.eye(4).expand(len(motions), 4, 4)]
+    for index in range(motions.shape[1] - 1):
+        poses.append(poses[-1] @ inverse(steps[:, index]))
+    return torch.stack(poses, dim=1)
+
+
+def image_encoder_config(name: str, neck_channels: int = 128) -> dict:
+    return dict(type="ImageEncoder", neck=dict(type="UpsampleConcat", out_channels=neck_channels),
+                backbone=dict(type="TimmBackbone", model_name="tf_" + name.replace("-", "_"), padding="static_same"))
+
+
+def dense_config(config: dict, static: bool = False) -> dict:
+    """The config of DenseBEV, without its type, for a reference file's config, with the numerics of the authors."""
+    parts = dict(
+        grid=dict(x=config["x_bound"], y=config["y_bound"], z=config["z_bound"]),
+        image_encoder=image_encoder_config(config["encoder"]),
+        view_transformer=dict(type="LiftSplat", channels=config["context_channels"], depth=config["d_bound"],
+                              image_size=config["image_size"], frustum="corner", indexing="truncate"))
+    if static:
+        return parts | dict(bev_encoder=dict(type="ResNetUNet"),
+                            head=dict(type="SegmentationHead", classes=config.get("n_classes", 2)))
+    frames = config["time_receptive_field"]
+    return parts | dict(
+        temporal=dict(type="AlignAndStack", past=frames - 1, ego_motion=config["input_egopose"], warp="fiery"),
+        head=dict(type="PowerBEVHead", frames=frames, future=config["n_future_frames"], classes=config["n_classes"],
+                  num_features=config["num_features"], latent_dim=config["latent_dim"],
+                  num_blocks=config["num_blocks"], norm_momentum=config["bn_momentum"]))
+
+
 def encoder_parts(name: str, depth_channels: int, neck_channels: int = 128) -> nn.ModuleDict:
     """An image encoder and the 1x1 depth layer, under the names they have in DenseBEV."""
-    from bevkit.registry import MODELS
-
-    encoder = MODELS.build(dict(
-        type="ImageEncoder", neck=dict(type="UpsampleConcat", out_channels=neck_channels),
-        backbone=dict(type="TimmBackbone", model_name="tf_" + name.replace("-", "_"), padding="static_same")))
+    encoder = MODELS.build(image_encoder_config(name, neck_channels))
     depth_net = nn.Conv2d(neck_channels, depth_channels, 1)
     return nn.ModuleDict(dict(image_encoder=encoder, view_transformer=nn.ModuleDict(dict(depth_net=depth_net))))
 

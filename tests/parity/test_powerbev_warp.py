@@ -7,21 +7,12 @@ from bevkit.geometry.rigid import inverse, motion_matrix, motion_vector
 from bevkit.geometry.warp import affine_theta_fiery, warp_affine, warp_flow
 from bevkit.models.temporal import AlignAndStack
 from bevkit.structures import BEVGrid
-from tests.parity.powerbev import turned
+from tests.parity.powerbev import poses_of, turned
 
 
 @pytest.fixture(scope="module")
 def reference(golden):
     return golden("instance/pb_warp.pt")
-
-
-def poses_of(motions):
-    """Poses [B T 4 4] whose steps are the authors' ego motions [B T 6]: inverse(pose[t+1]) @ pose[t]."""
-    steps = motion_matrix(motions)
-    poses = [torch.eye(4).expand(len(motions), 4, 4)]
-    for index in range(motions.shape[1] - 1):
-        poses.append(poses[-1] @ inverse(steps[:, index]))
-    return torch.stack(poses, dim=1)
 
 
 def fusion_of(maps, extent):

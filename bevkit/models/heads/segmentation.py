@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bevkit.models.losses import TopKCrossEntropy, UncertaintyWeight
 from bevkit.registry import MODELS, built
 from bevkit.structures.grid import BEVGrid
+from bevkit.structures.results import FutureInstances
 
 
 class SegmentationOutput(NamedTuple):
@@ -28,7 +29,7 @@ class SegmentationHead(nn.Module):
         grid: of the BEV map; handed to the coder.
         in_channels: C.
         classes: K; 0 is background.
-        coder: module or config with ``decode``; needed by `predict` only.
+        coder: object or config with ``encode``: draws the targets in the data set; `predict` needs none.
         segmentation_loss, segmentation_weight: module or config; the defaults are PowerBEV's.
         norm_momentum: momentum of the batch norm.
     """
@@ -57,5 +58,8 @@ class SegmentationHead(nn.Module):
         return losses
 
     @torch.no_grad()
-    def predict(self, raw: SegmentationOutput) -> list[Any]:
-        return self.coder.decode(raw)
+    def predict(self, raw: SegmentationOutput) -> list[FutureInstances]:
+        """Marks what is not background; objects are not told apart, so all of them carry the id 1."""
+        occupied = raw.segmentation.argmax(dim=2) > 0  # [B 1 Y X]
+        probability = 1 - raw.segmentation.float().softmax(dim=2)[:, :, 0]  # [B 1 Y X]
+        return [FutureInstances(*sample) for sample in zip(occupied.long(), probability)]

@@ -67,6 +67,7 @@ class TimmBackbone(nn.Module):
                  norm_momentum: float | None = None) -> None:
         super().__init__()
         self.strides = tuple(out_strides)
+        self.padding = padding
         indices = _indices_of(model_name, self.strides)
         self.model = timm.create_model(
             model_name, features_only=True, out_indices=indices, pretrained=pretrained or checkpoint is not None,
