@@ -1,0 +1,161 @@
+"""Faces are drawn into a depth buffer: which face, and whose, is seen at every pixel, and how much of it is hidden.
+
+Everything planar is linear in pixels once it is divided by depth: the inverse depth 1/z of a plane, and the texture
+coordinates over z. So a face is three numbers per quantity, and a pixel costs a multiply and an add.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+NEAR = 0.15  # m
+_SHIFT = 4  # binary digits of a pixel that polygon corners keep
+
+
+@dataclass
+class Faces:
+    """Faces in camera axes: corners [F C 3], colours [F 3], owner [F] (actor or -1), texture [F] (facade or -1)."""
+
+    corners: np.ndarray
+    colours: np.ndarray
+    owner: np.ndarray
+    texture: np.ndarray
+    origins: np.ndarray  # [F 3] where a facade starts, camera axes
+    along: np.ndarray  # [F 3] its horizontal direction, camera axes
+    upward: np.ndarray  # [3] the world's up, camera axes
+
+
+@dataclass
+class Seen:
+    """What a camera sees: [h w] buffers, and per actor the pixels that are seen and that would be without others."""
+
+    inverse_depth: np.ndarray  # 1/m, 0 and less in the sky
+    face: np.ndarray  # face number, -1 ground or sky, -2 foliage
+    texel: np.ndarray  # foliage: flat index into the foliage textures
+    seen: dict[int, int]
+    whole: dict[int, int]
+
+
+def clip_near(corners: np.ndarray) -> np.ndarray:
+    """Cuts off the part of a polygon [n 3] that lies behind the near plane."""
+    kept = []
+    for a, b in zip(corners, np.roll(corners, -1, 0)):
+        if a[2] >= NEAR:
+            kept.append(a)
+        if (a[2] >= NEAR) != (b[2] >= NEAR):
+            kept.append(a + (b - a) * (NEAR - a[2]) / (b[2] - a[2]))
+    return np.array(kept).reshape(-1, 3)
+
+
+def fixed_point(corners: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Projects points [.. 3] to pixels in OpenCV's fixed point."""
+    x = corners[..., 0] / corners[..., 2] * intrinsics[0, 0] + intrinsics[0, 2]
+    y = corners[..., 1] / corners[..., 2] * intrinsics[1, 1] + intrinsics[1, 2]
+    return np.round(np.stack([x, y], -1).clip(-2e5, 2e5) * 2 ** _SHIFT).astype(np.int32)
+
+
+def fill(mask: np.ndarray, pixels: np.ndarray, value: int = 1) -> None:
+    """Fills a convex polygon, given in fixed point."""
+    cv2.fillConvexPoly(mask, pixels, value, cv2.LINE_8, _SHIFT)
+
+
+class DepthBuffer:
+    """One camera's view under construction."""
+
+    def __init__(self, size: tuple[int, int], intrinsics: np.ndarray, ground: np.ndarray) -> None:
+        """`size` is width, height; `ground` the ground plane's inverse depth: per pixel x, per pixel y, constant."""
+        self.width, self.height = size
+        self.intrinsics = intrinsics
+        self.columns = np.arange(self.width, dtype=np.float32)
+        self.rows = np.arange(self.height, dtype=np.float32)[:, None]
+        self.inverse_depth = np.maximum(self._plane(ground, slice(0, self.height), slice(0, self.width)), 0)
+        self.face = np.full((self.height, self.width), -1, np.int32)
+        self.texel = np.zeros((self.height, self.width), np.int32)
+        self.unproject = np.linalg.inv(intrinsics)
+
+    def _plane(self, linear: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        a, b, c = (np.float32(v) for v in linear)
+        return (b * self.rows[rows] + c) + a * self.columns[columns]
+
+    def _window(self, pixels: np.ndarray) -> tuple[slice, slice] | None:
+        x0, y0 = (pixels.min(0) >> _SHIFT).tolist()
+        x1, y1 = ((pixels.max(0) >> _SHIFT) + 2).tolist()
+        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, self.width), min(y1, self.height)
+        return (slice(y0, y1), slice(x0, x1)) if x1 > x0 and y1 > y0 else None
+
+    def draw_faces(self, faces: Faces) -> tuple[dict[int, int], np.ndarray]:
+        """Draws all faces; returns, per actor, the pixels it would fill if nothing hid it, and the planes [F 3]."""
+        first, second = faces.corners[:, 1] - faces.corners[:, 0], faces.corners[:, 2] - faces.corners[:, 0]
+        normals = np.cross(first, second)
+        distance = (normals * faces.corners[:, 0]).sum(1)
+        planes = normals @ self.unproject / np.where(np.abs(distance) < 1e-9, 1e-9, distance)[:, None]
+        crosses = (faces.corners[..., 2] < NEAR).any(1)
+        safe = np.where(crosses[:, None, None], np.array([0, 0, 1.0]), faces.corners)
+        pixels = fixed_point(safe, self.intrinsics)  # F C 2
+        silhouette = np.zeros((self.height, self.width), np.uint8)
+        whole: dict[int, int] = {}
+        order = np.argsort(faces.owner, kind="stable")
+        owners = faces.owner[order]
+        starts = np.flatnonzero(np.diff(owners, prepend=-9))
+        for start, end in zip(starts, [*starts[1:], len(order)]):
+            windows = []
+            for number in order[start:end]:
+                outline = pixels[number]
+                if crosses[number]:
+                    clipped = clip_near(faces.corners[number])
+                    if len(clipped) < 3:
+                        continue
+                    outline = fixed_point(clipped, self.intrinsics)
+                window = self._window(outline)
+                if window is not None:
+                    self._draw(number, outline, window, planes[number], silhouette if owners[start] >= 0 else None)
+                    windows.append(window)
+            if owners[start] >= 0 and windows:
+                rows = slice(min(w[0].start for w in windows), max(w[0].stop for w in windows))
+                columns = slice(min(w[1].start for w in windows), max(w[1].stop for w in windows))
+                whole[int(owners[start])] = cv2.countNonZero(silhouette[rows, columns])
+                silhouette[rows, columns] = 0
+        return whole, planes
+
+    def _draw(self, number: int, outline: np.ndarray, window: tuple, plane: np.ndarray,
+              silhouette: np.ndarray | None) -> None:
+        rows, columns = window
+        mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+        fill(mask, outline - np.array([columns.start << _SHIFT, rows.start << _SHIFT], np.int32))
+        if silhouette is not None:
+            np.bitwise_or(silhouette[rows, columns], mask, out=silhouette[rows, columns])
+        depth = self._plane(plane, rows, columns)
+        before = self.inverse_depth[rows, columns]
+        wins = (depth > before) & mask.view(bool)
+        np.copyto(before, depth, where=wins)
+        np.copyto(self.face[rows, columns], np.int32(number), where=wins)
+
+    def draw_sprite(self, corners: np.ndarray, alpha: np.ndarray, number: int) -> None:
+        """Draws one cut-out plant. `corners` [4 3]: low left, low right, high right, high left, camera axes."""
+        if corners[:, 2].min() < NEAR:
+            return
+        window = self._window(fixed_point(corners, self.intrinsics))
+        if window is None:
+            return
+        along, upward = corners[1] - corners[0], corners[3] - corners[0]
+        normal = np.cross(along, upward)
+        plane = normal @ self.unproject / (normal @ corners[0])
+        depth = self._plane(plane, *window)
+        u = self._plane(texture_axis(plane, corners[0], along / (along @ along), self.unproject), *window) / depth
+        v = self._plane(texture_axis(plane, corners[0], upward / (upward @ upward), self.unproject), *window) / depth
+        side = alpha.shape[1]
+        column, row = (u * side).astype(np.int32), ((1 - v) * side).astype(np.int32)
+        inside = (u >= 0) & (u < 1) & (v > 0) & (v <= 1) & (depth > self.inverse_depth[window])
+        flat = np.where(inside, row * side + column, 0)
+        wins = inside & alpha[number].reshape(-1)[flat]
+        np.copyto(self.inverse_depth[window], depth, where=wins)
+        np.copyto(self.face[window], np.int32(-2), where=wins)
+        np.copyto(self.texel[window], flat + number * side * side, where=wins)
+
+
+def texture_axis(plane: np.ndarray, origin: np.ndarray, axis: np.ndarray, unproject: np.ndarray) -> np.ndarray:
+    """Finds the linear form of (point - origin) . axis / depth over a plane's pixels."""
+    return axis @ unproject - (axis @ origin) * plane
