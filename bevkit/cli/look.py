@@ -1,4 +1,7 @@
-"""bevkit look: draws data and labels of a config, before training: camera views with projected boxes, encoded targets, ranges."""
+"""bevkit look: draws data and labels of a config before training.
+
+Camera views with boxes projected through the augmented rig, boxes and targets from above, and a table of ranges.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ EXAMPLES = """
   bevkit look configs/synthetic/powerbev.py --split val --count 8
   bevkit look configs/tiny/powerbev.py --set train_dataloader.dataset.split=None
 """
+NOTE = ("The input frames after augmentation, with boxes projected through the augmented rig: a box beside its object "
+        "means a wrong rig. From above, forward is up, left is left, rings are metres. Colours mark tracks.")
 IGNORE = 255  # flow that no loss reads
 
 
@@ -52,9 +57,10 @@ def run(args: argparse.Namespace) -> int:
         figures.append(draw(clip, grid, f"clip {index}", args.out))
         stats.append(facts(clip, grid))
     summary = summarise(stats)
+    subtitle = f"{args.config}, {args.split}: {len(dataset)} clips, {len(figures)} drawn."
     write_report(args.out / "report.html", Report(
-        "Data and labels, as training sees them", f"{args.config}, {args.split}: {len(dataset)} clips, {len(figures)} drawn.",
-        scenes=figures, metrics=[dict(quantity=name, **values) for name, values in summary.items()],
+        "Data and labels, as training sees them", subtitle, scenes=figures, scenes_note=NOTE,
+        metrics=[dict(quantity=name, **values) for name, values in summary.items()],
         metrics_note="Over the clips drawn."))
     print_table(f"{args.split}: {len(dataset)} clips, {len(figures)} looked at", ["quantity", "low", "mean", "high"],
                 [[name, *values.values()] for name, values in summary.items()])
@@ -86,7 +92,7 @@ def draw(clip: BEVClip, grid: BEVGrid, name: str, out: Path) -> SceneFigure:
     shown = targets[0][1] if targets else bev.draw_ego(bev.ground(canvas), canvas)
     meta = clip.present.meta
     times = [f"{frame.timestamp - clip.present.timestamp:+.1f} s" for frame in clip.inputs]
-    note = f"{meta.get('scene_name', '')}, keyframe {meta.get('keyframe', '?')}; the input frames, each in its own ego frame."
+    note = f"{meta.get('scene_name', '')}, keyframe {meta.get('keyframe', '?')}; each input frame in its own ego frame."
     return SceneFigure(name, views, [(image, shown) for image in boxes], times, note, maps, seconds=0.8,
                        labels=("Boxes", "Targets: instances, later ones fading"))
 

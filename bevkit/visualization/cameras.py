@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from bevkit.geometry import rigid
 from bevkit.structures import Boxes3D, CameraRig
 from bevkit.visualization.bev import SUBPIXEL
-from bevkit.visualization.paint import GROUND, Picture, class_colors, column, row, write
+from bevkit.visualization.paint import GROUND, INK, Picture, class_colors, column, row, write
 
 NEAR = 0.2  # metres in front of a camera where edges are cut
 EDGES = np.array([(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)])
@@ -32,8 +34,8 @@ def cut_at(points: NDArray[np.float64], near: float = NEAR) -> NDArray[np.float6
     depth = points[..., 2]
     points, depth = points[(depth > near).any(axis=1)], depth[(depth > near).any(axis=1)]
     behind = depth <= near
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = (near - depth) / (depth[:, ::-1] - depth)  # how far towards the other end the plane is met
+    rise = np.where(behind, depth[:, ::-1] - depth, 1.0)  # never 0 where an end is behind: the other is in front
+    share = (near - depth) / rise  # how far towards the other end the plane is met
     moved = points + share[..., None] * (points[:, ::-1] - points)
     return np.where(behind[..., None], moved, points)
 
@@ -100,19 +102,27 @@ def layout(rig: CameraRig) -> list[list[int]]:
     return [indices for indices in rows if indices]
 
 
-def arrange(images: Sequence[Picture], rig: CameraRig, names: Sequence[str] | None = None, width: int = 1200,
-            gap: int = 6) -> Picture:
-    """Joins N camera pictures to one of a width in pixels, arranged by `layout`, each with its name."""
-    rows = layout(rig)
-    columns = max(len(indices) for indices in rows)
-    tile_width = (width - gap * (columns - 1)) // columns
-    height, full = images[0].shape[:2]
-    size = (tile_width, round(height * tile_width / full))
-    tiles = []
-    for index, image in enumerate(images):
-        tile = cv2.resize(image, size, interpolation=cv2.INTER_AREA if tile_width < full else cv2.INTER_LINEAR)
-        if names:
-            label = names[index].removeprefix("CAM_").replace("_", " ").lower()
-            write(tile, label, (12, 9), 12, (235, 239, 244), "la", plate=GROUND)
-        tiles.append(tile)
-    return column([row([tiles[index] for index in indices], gap) for indices in rows], gap)
+def tile_size(rig: CameraRig, width: int, gap: int = 6) -> tuple[int, int]:
+    """Returns (height, width) of one camera's picture where the whole arrangement has a width in pixels."""
+    columns = max(len(indices) for indices in layout(rig))
+    tile = (width - gap * (columns - 1)) // columns
+    return round(rig.image_size[0] * tile / rig.image_size[1]), tile
+
+
+def resized(images: Sequence[Picture], rig: CameraRig, size: tuple[int, int]) -> tuple[list[Picture], CameraRig]:
+    """Resizes camera pictures to (height, width) together with their rig, so that lines drawn later stay sharp."""
+    (height, width), (tall, wide) = size, rig.image_size
+    u, v = width / wide, height / tall
+    # Whole numbers are pixel centres: the outer corner at -0.5 stays where it is.
+    scale = torch.tensor([[u, 0, (u - 1) / 2], [0, v, (v - 1) / 2], [0, 0, 1]], dtype=rig.image_aug.dtype)
+    method = cv2.INTER_AREA if width < wide else cv2.INTER_CUBIC
+    return [cv2.resize(image, (width, height), interpolation=method) for image in images], \
+        replace(rig, image_aug=scale @ rig.image_aug, image_size=size)
+
+
+def arrange(images: Sequence[Picture], rig: CameraRig, names: Sequence[str] | None = None, gap: int = 6) -> Picture:
+    """Joins N camera pictures of one size as `layout` has it, each with its name."""
+    tiles = [image.copy() for image in images]
+    for tile, name in zip(tiles, names or ()):
+        write(tile, name.removeprefix("CAM_").replace("_", " ").lower(), (12, 9), 12, INK, "la", plate=GROUND)
+    return column([row([tiles[index] for index in indices], gap) for indices in layout(rig)], gap)

@@ -58,7 +58,7 @@ def class_colors(labels: Any) -> Picture:
 def instance_colors(ids: Any) -> Picture:
     """Returns the colour [.. 3] of each instance number [..]: always the same for a number, neighbours far apart."""
     ids = np.asarray(ids, dtype=np.int64)
-    return oklch(0.70 + 0.06 * (ids % 3), 0.16, (ids * GOLDEN) % 1)
+    return oklch(0.66 + 0.09 * (ids % 3), 0.16, (ids * GOLDEN) % 1)
 
 
 def blend(image: Picture, mask: NDArray[np.bool_], color: Any, alpha: float) -> None:

@@ -13,6 +13,10 @@ from markupsafe import Markup
 from bevkit.visualization.charts import last, line_chart
 from bevkit.visualization.paint import Picture, atomic_write, data_uri
 
+SCENES_NOTE = ("What the cameras see, with the true boxes projected through the rig, and the map from above: forward "
+               "is up, left is left, rings are metres. An object keeps its colour through time; a predicted object takes "
+               "the colour of the true object that it overlaps most.")
+
 
 @dataclass(frozen=True)
 class Card:
@@ -58,7 +62,7 @@ class Report:
     Attributes:
         title: heading; ``subtitle`` one sentence below.
         cards: the summary in a few numbers.
-        scenes: what the model sees and foresees.
+        scenes: what the model sees and foresees; ``scenes_note`` says how to read them.
         metrics: rows of one table, column name -> value; the columns are those of all rows in order of appearance.
         metrics_note: how the metrics were counted.
         curves: name -> [(step, value)].
@@ -72,6 +76,7 @@ class Report:
     subtitle: str = ""
     cards: Sequence[Card] = ()
     scenes: Sequence[SceneFigure] = ()
+    scenes_note: str = SCENES_NOTE
     metrics: Sequence[Mapping[str, Any]] = ()
     metrics_note: str = ""
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
@@ -152,7 +157,8 @@ def tables_of(value: Mapping[str, Any], title: str = "") -> list[Table]:
         elif all(isinstance(part, Mapping) for part in item):
             found.append(table_of(name, item))
         else:
-            found.append(Table(name, [], [[str(index + 1), say(part)] for index, part in enumerate(item)], [True, False]))
+            lines = [[str(number), say(part)] for number, part in enumerate(item, 1)]
+            found.append(Table(name, [], lines, [True, False]))
     return [table for table in found if table.rows]
 
 

@@ -13,7 +13,7 @@ from bevkit.geometry import rigid
 from bevkit.structures import BEVClip, BEVFrame, BEVGrid
 from bevkit.visualization import cameras
 from bevkit.visualization.bev import BEVCanvas, draw_ego, ground
-from bevkit.visualization.future import Ids, draw_instant, draw_trails, match_ids, time_names
+from bevkit.visualization.future import Ids, draw_instant, draw_strip, draw_trails, match_ids, time_names
 from bevkit.visualization.paint import MUTED, Picture, class_legend, column, row, titled, write
 from bevkit.visualization.report import SceneFigure
 
@@ -40,11 +40,12 @@ def camera_view(frame: BEVFrame, width: int = 1200) -> Picture | None:
     """Draws the cameras of a frame with its boxes projected through the rig; None for a frame without images."""
     if frame.images is None or frame.rig is None:
         return None
-    pictures, names = cameras.pictures(frame.images), frame.meta.get("cameras")
-    if frame.boxes is None:
-        return cameras.arrange(pictures, frame.rig, names, width)
-    joined = cameras.arrange(cameras.draw_boxes(pictures, frame.rig, frame.boxes), frame.rig, names, width)
-    return column([joined, class_legend(frame.boxes.labels, joined.shape[1])], 0)
+    rig = frame.rig
+    pictures, rig = cameras.resized(cameras.pictures(frame.images), rig, cameras.tile_size(rig, width))
+    if frame.boxes is not None:
+        pictures = cameras.draw_boxes(pictures, rig, frame.boxes)
+    joined = cameras.arrange(pictures, rig, frame.meta.get("cameras"))
+    return joined if frame.boxes is None else column([joined, class_legend(frame.boxes.labels, joined.shape[1])], 0)
 
 
 def ids_by_track(clip: BEVClip, ids: Any, grid: BEVGrid) -> Ids:
@@ -103,5 +104,6 @@ def horizon_figure(name: str, clip: BEVClip, truth: Any, prediction: Any, canvas
     prediction = match_ids(truth, prediction)
     pairs = [(draw_instant(canvas, truth, now), draw_instant(canvas, prediction, now)) for now in range(len(truth))]
     view = camera_view(clip.present, width)
+    small = BEVCanvas(canvas.grid, width // len(truth))
     return SceneFigure(name, [] if view is None else [view], pairs, time_names(len(truth), step), note,
-                       scores=scores or {})
+                       draw_strip(small, truth, prediction, step), scores or {})
