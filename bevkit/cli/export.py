@@ -1,0 +1,90 @@
+"""Writes a model as ONNX with a manifest and checks it with ONNX Runtime and TensorRT for RTX."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bevkit.cli.output import add_json_argument, console, examples, print_table, write_json
+
+RANDOM_CAMERAS = 6  # of the noise that stands in for a data set
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = examples(
+        "bevkit export configs/prediction/powerbev_long.py model.pth --out export/long",
+        "bevkit export configs/prediction/powerbev_long.py model.pth --out export/long16 --precision fp16",
+        "bevkit export configs/tiny/powerbev.py --out export/tiny --no-tensorrt  # random weights")
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", nargs="?", help="checkpoint of bevkit train or bevkit import-checkpoint; "
+                                                      "without one the weights are random")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR",
+                        help="folder for model.onnx, manifest.json, report.json and report.md")
+    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32",
+                        help="fp16: features in half precision by explicit casts, inputs and outputs stay float32")
+    parser.add_argument("--clips", type=int, default=2, metavar="N",
+                        help="clips of the test data to compare ONNX Runtime and PyTorch on (default 2)")
+    parser.add_argument("--cameras", type=int, metavar="N",
+                        help="do not read the test data: compare on noise from a ring of N cameras")
+    parser.add_argument("--dataroot", help="folder of the test data, in place of the config's")
+    parser.add_argument("--no-tensorrt", action="store_true", help="do not build an engine with TensorRT for RTX")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                        help="change values of the config")
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from bevkit.engine.build import load_model
+    from bevkit.engine.config import load_config
+    from bevkit.export.artefact import write_artefact
+    from bevkit.export.artefact import write_json as write_plain
+    from bevkit.export.report import maps_sentence, markdown, tensorrt_sentence
+    from bevkit.files import write_atomically
+
+    place = [f"test_dataloader.dataset.dataroot={args.dataroot}"] if args.dataroot else []
+    config = load_config(args.config, [*args.set, *place])
+    model = load_model(config, args.checkpoint)
+    clips, cameras, frames = clips_for(config, model, args.clips, args.cameras)
+    with console.status("exporting") as status:
+        report = write_artefact(model, clips, args.out, args.precision, cameras, not args.no_tensorrt,
+                                say=lambda step: status.update(step))
+    source = dict(config=str(args.config), checkpoint=str(args.checkpoint or "none, random weights"), frames=frames)
+    report = dict(source=source, **report)
+    write_plain(args.out / "report.json", report)
+    write_atomically(args.out / "report.md", markdown(report))
+    print_table(f"ONNX Runtime against PyTorch, {args.precision}, {frames}", ("output", "relative error"),
+                list(report["parity"]["relative_error"].items()))
+    console.print(maps_sentence(report["parity"]))
+    console.print(tensorrt_sentence(report["tensorrt"]), soft_wrap=True)
+    console.print(f"{'Written to' if report['passed'] else '[red]Not passed[/]; see report.md in'} {args.out}")
+    write_json(args.json, report)
+    return 0 if report["passed"] else 1
+
+
+def clips_for(config: Any, model: Any, count: int, cameras: int | None) -> tuple[list[Any], list[str], str]:
+    """Returns clips to compare on, the names of their cameras, and where they are from.
+
+    They come from the test data; where those are absent, or ``cameras`` is given, they are noise.
+    """
+    from bevkit.engine.build import build_dataset
+    from bevkit.export.graph import random_clip
+    from bevkit.structures import collate_clips
+
+    reason = ""
+    if cameras is None and config.get("test_dataloader") is not None:
+        # Labels are not needed, so neither are boxes nor a future.
+        config.test_dataloader.dataset.update(target_coder=None, future=0)
+        try:
+            dataset = build_dataset(config, "test")
+        except FileNotFoundError as error:
+            reason = f" ({error})"
+        else:
+            step = max(len(dataset) // count, 1)
+            chosen = range(0, len(dataset), step)[:count]
+            clips = [collate_clips([dataset[index]])["batch"] for index in chosen]
+            return clips, list(dataset.cameras), f"{len(clips)} clips of {dataset.dataroot} {dataset.version}"
+    count_of_cameras = cameras or RANDOM_CAMERAS
+    size = model.view_transformer.image_size
+    clip = random_clip(model.grid, count_of_cameras, size, model.past + 1)
+    return [clip], [f"camera_{index}" for index in range(count_of_cameras)], f"noise of {count_of_cameras} cameras{reason}"

@@ -1,0 +1,159 @@
+"""One instant of a DenseBEV as a function of tensors only: what is exported, with a name for each tensor."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from bevkit.models.architectures import DenseBEV
+from bevkit.models.architectures.dense import StepOutput
+from bevkit.structures import BEVBatch, BEVGrid, CameraRig
+
+Tensors = dict[str, Tensor]
+
+MEANINGS = {
+    "images": "RGB in 0..255 [1 N 3 h w], cameras in the order of the rig; normalisation is inside of the graph",
+    "past": "BEV maps [1 S C Y X] of the S instants before, oldest first, each in its own ego frame: the last new_past",
+    "new_past": "the past to hand in at the next instant",
+    "view": "where the cameras look: compute it once, and again when the calibration changes",
+    "temporal": "how the ego moved: compute it at each instant from the S+1 newest poses",
+    "raw": "raw head output; decode it",
+}
+
+
+def named(prefix: str, tensors: tuple[Tensor, ...]) -> Tensors:
+    """Names the tensors of a plan or of raw outputs: by the fields of a named tuple, else by their position."""
+    fields = getattr(tensors, "_fields", None) or [str(index) for index in range(len(tensors))]
+    return {f"{prefix}{field}": tensor for field, tensor in zip(fields, tensors)}
+
+
+def meaning_of(name: str) -> str:
+    """Says in one phrase what an input or output of the graph is."""
+    return MEANINGS.get(name) or MEANINGS.get(name.split("_")[0]) or MEANINGS["raw"]
+
+
+def exportable(model: DenseBEV) -> DenseBEV:
+    """Returns a twin in evaluation mode that shares the weights and uses the exportable form of the view transform."""
+    twin = copy.copy(model.eval())
+    twin._modules = dict(model._modules)  # a shallow copy shares this dict
+    twin.view_transformer = model.view_transformer.exportable()
+    return twin
+
+
+class StepGraph(nn.Module):
+    """`DenseBEV.step` of one stream, with images in 0..255 and its tensors in a flat, fixed order.
+
+    Inputs are images, the view plan, then, where the model has a past, past and the temporal plan. Outputs are the raw
+    head outputs, then, where the model has a past, new_past.
+
+    Args:
+        model: what `exportable` returns.
+        view_inputs: number of tensors of the view plan.
+    """
+
+    def __init__(self, model: DenseBEV, view_inputs: int) -> None:
+        super().__init__()
+        self.model = model
+        self.view_inputs = view_inputs
+        # A fusion of the present alone still takes a past of no instants and a plan, which no ego motion changes.
+        self.no_past: tuple[Tensor, ...] = ()
+        if model.temporal is not None and not model.past:
+            self.no_past = (empty_past(model), *model.temporal_plan(torch.eye(4, dtype=torch.float64)[None, None]))
+
+    def step(self, images: Tensor, *tensors: Tensor) -> StepOutput:
+        """Runs one instant; the raw outputs keep their names."""
+        normalise = self.model.data_preprocessor
+        view_plan = tensors[: self.view_inputs]
+        past, *temporal_plan = tensors[self.view_inputs:] or self.no_past or (None,)
+        images = (images - normalise.mean) / normalise.std
+        return self.model.step(images, view_plan, past, tuple(temporal_plan))
+
+    def forward(self, images: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        raw, new_past = self.step(images, *tensors)
+        return (*raw, new_past) if self.model.past else tuple(raw)
+
+    @torch.no_grad()
+    def output_names(self, inputs: Tensors) -> list[str]:
+        """Names the outputs in order, by a run on example inputs."""
+        return [*named("", self.step(*inputs.values()).raw), *(["new_past"] if self.model.past else [])]
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """What a vehicle keeps between the instants of a scene: past BEV maps [1 S C Y X] and their poses [1 S 4 4]."""
+
+    past: Tensor
+    poses: Tensor
+
+
+def inputs_of(model: DenseBEV, instant: BEVBatch, state: StreamState | None) -> tuple[Tensors, Tensor]:
+    """Makes the named inputs of the graph, in its order, for one instant (a batch of one clip of one frame, as loaded).
+
+    ``state`` None means that a scene begins: the ego has been at rest, and the past is empty (see `first_past`).
+
+    Returns:
+        (inputs, poses [1 S+1 4 4] that the temporal plan was made of).
+    """
+    now = instant.global_from_ego[:, :1]  # [1 1 4 4]
+    view = model.view_plan(instant.rig.flatten(), now[:, 0])
+    inputs = {"images": instant.images[:, 0].float(), **named("view_", view)}
+    if not model.past:
+        return inputs, now
+    if state is None:
+        state = StreamState(empty_past(model), now.expand(-1, model.past, -1, -1))
+    poses = torch.cat((state.poses, now), dim=1)
+    return {**inputs, "past": state.past, **named("temporal_", model.temporal_plan(poses))}, poses
+
+
+def empty_past(model: DenseBEV) -> Tensor:
+    """Returns a past [1 S C Y X] of zeros."""
+    return torch.zeros(1, model.past, model.view_transformer.channels, *model.grid.shape)
+
+
+def first_past(new_past: Tensor) -> Tensor:
+    """Fills the past of a scene's first instant with the present, which a first run gave back as the newest past."""
+    return new_past[:, -1:].expand_as(new_past)
+
+
+def instants_of(batch: BEVBatch) -> Iterator[BEVBatch]:
+    """Cuts a batch of clips into its input instants, oldest first: batches of clips of one frame."""
+    for index in range(batch.past):
+        part = slice(index, index + 1)
+        yield replace(batch, images=batch.images[:, part], rig=batch.rig[:, part], targets={},
+                      global_from_ego=batch.global_from_ego[:, part], timestamps=batch.timestamps[:, part],
+                      boxes=[row[part] for row in batch.boxes], meta=[row[part] for row in batch.meta])
+
+
+def ring_rig(cameras: int, image_size: tuple[int, int], frames: int = 1) -> CameraRig:
+    """Makes a level rig of like cameras (70 degrees wide) that look around: leading axes [1 frames]."""
+    height, width = image_size
+    focal = width / 2 / torch.tan(torch.deg2rad(torch.tensor(35.0, dtype=torch.float64)))
+    intrinsics = torch.eye(3, dtype=torch.float64)
+    intrinsics[0, 0] = intrinsics[1, 1] = focal
+    intrinsics[0, 2], intrinsics[1, 2] = (width - 1) / 2, (height - 1) / 2
+    yaw = torch.arange(cameras, dtype=torch.float64) * (2 * torch.pi / cameras)
+    cos, sin, zero, one = yaw.cos(), yaw.sin(), torch.zeros_like(yaw), torch.ones_like(yaw)
+    # Columns are the camera's right, down and forward in ego axes (x forward, y left, z up), then its place.
+    rows = (sin, zero, cos, 1.5 * cos, -cos, zero, sin, 1.5 * sin, zero, -one, zero, 1.5 * one, zero, zero, zero, one)
+    ego_from_camera = torch.stack(rows, dim=-1).reshape(cameras, 4, 4)
+    lead = (1, frames, cameras)
+    return CameraRig(intrinsics.float().expand(*lead, 3, 3), torch.eye(3).expand(*lead, 3, 3),
+                     ego_from_camera.float().expand(*lead, 4, 4), image_size)
+
+
+def random_clip(grid: BEVGrid, cameras: int, image_size: tuple[int, int], frames: int, seed: int = 0) -> BEVBatch:
+    """Makes a clip of noise images on a ring of cameras that drives a gentle left turn across the grid."""
+    noise = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (1, frames, cameras, 3, *image_size), generator=noise, dtype=torch.uint8)
+    poses = torch.eye(4, dtype=torch.float64).repeat(1, frames, 1, 1)
+    times = torch.arange(frames, dtype=torch.float64)
+    yaw = 0.05 * times
+    poses[0, :, 0, 0], poses[0, :, 0, 1] = yaw.cos(), -yaw.sin()
+    poses[0, :, 1, 0], poses[0, :, 1, 1] = yaw.sin(), yaw.cos()
+    poses[0, :, 0, 3] = 0.03 * (grid.x[1] - grid.x[0]) * times
+    return BEVBatch(images, ring_rig(cameras, image_size, frames), poses, 0.5 * times[None],
+                    boxes=[[None] * frames], targets={}, meta=[[{}] * frames])

@@ -1,0 +1,80 @@
+"""Tells the author of a vehicle's program all that an ONNX file cannot say about itself."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+import onnx
+import torch
+
+import bevkit
+from bevkit.export.graph import meaning_of
+from bevkit.export.onnx import OPSET
+from bevkit.models.architectures import DenseBEV
+from bevkit.models.coders import InstanceFlowCoder
+from bevkit.models.temporal import AlignAndStack
+from bevkit.models.view_transformers import LiftSplat
+from bevkit.ops.bev_pool_tables import TablePlan
+
+FORMAT = 1  # raised when a program that reads manifests would have to change
+
+FIRST_INSTANT = ("At a scene's first instant run twice: with a past of zeros, then with each past instant set to the "
+                 "last one of new_past, which is the present; the poses of the past are the present one.")
+
+
+@singledispatch
+def settings(part: object, plan: object = None) -> dict[str, Any]:
+    """Returns what a vehicle's program must know of a part to make its plan or to decode its outputs."""
+    return {} if part is None else {"type": type(part).__name__}
+
+
+@settings.register
+def _(part: LiftSplat, plan: TablePlan) -> dict[str, Any]:
+    slots, (groups, group_size), members = plan.taps.shape[3], plan.groups.shape[1:], plan.members.shape[2]
+    step = float(part.depths[1] - part.depths[0]) if len(part.depths) > 1 else 0.0
+    return dict(type="LiftSplat", image_size=list(part.image_size), stride=part.stride, frustum=part.frustum,
+                indexing=part.indexing, depths=[float(part.depths[0]), step, len(part.depths)],
+                tables=dict(slots=slots, members=members, group_size=group_size, groups=groups))
+
+
+@settings.register
+def _(part: AlignAndStack, plan: object = None) -> dict[str, Any]:
+    return dict(type="AlignAndStack", past=part.past, warp=part.warp)
+
+
+@settings.register
+def _(part: InstanceFlowCoder, plan: object = None) -> dict[str, Any]:
+    return dict(type="InstanceFlowCoder", center_threshold=part.center_threshold, nms_kernel=part.nms_kernel,
+                max_centers=part.max_centers)
+
+
+def manifest(model: DenseBEV, graph: onnx.GraphProto, view_plan: tuple, precision: str, cameras: list[str]
+             ) -> dict[str, Any]:
+    """Describes an exported graph as plain numbers and words.
+
+    Args:
+        model: the exportable twin.
+        graph: as written.
+        view_plan: an example of it.
+        precision: ``"fp32"`` or ``"fp16"``.
+        cameras: their names in the order of the images.
+    """
+    def port(value: onnx.ValueInfoProto) -> dict[str, Any]:
+        kind = value.type.tensor_type
+        return dict(name=value.name, dtype=onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
+                    shape=[size.dim_value for size in kind.shape.dim], meaning=meaning_of(value.name))
+
+    grid, normalise = model.grid, model.data_preprocessor
+    return dict(
+        format=FORMAT, bevkit=bevkit.__version__, torch=torch.__version__, opset=OPSET, precision=precision,
+        inputs=[port(value) for value in graph.input], outputs=[port(value) for value in graph.output],
+        images=dict(cameras=cameras, channels="RGB", range=[0, 255], normalised_inside=dict(
+            mean=normalise.mean.flatten().tolist(), std=normalise.std.flatten().tolist())),
+        grid=dict(x=list(grid.x), y=list(grid.y), z=list(grid.z), shape=list(grid.shape)),
+        level_ego=model.level_ego,
+        view=settings(model.view_transformer, view_plan),
+        temporal=settings(model.temporal),
+        stream=dict(past=model.past, first_instant=FIRST_INSTANT if model.past else "There is no past to keep."),
+        decode=settings(getattr(model.head, "coder", None)),
+    )
