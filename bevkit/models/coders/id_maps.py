@@ -66,14 +66,13 @@ def forward_flow(ids: Tensor, next_in_this: Tensor) -> Tensor:
 
 def centerness(ids: Tensor, sigma: float = 3.0) -> Tensor:
     """Returns bumps exp(-d^2 / sigma^2) [S 1 Y X] around the rounded centres, d in cells; the highest one wins."""
-    steps, rows, columns = ids.shape
-    centers = rounded_centers(ids)[:, 1:]  # [S I 2]
-    row, column = _cells(rows, columns, ids.device)
-    along_x = torch.exp(-(column.flatten() - centers[..., :1]) ** 2 / sigma ** 2)  # [S I X]
-    along_y = torch.exp(-(row.flatten() - centers[..., 1:]) ** 2 / sigma ** 2)  # [S I Y]
-    bumps = along_y.nan_to_num().unsqueeze(-1) * along_x.nan_to_num().unsqueeze(-2)  # [S I Y X]
-    empty = bumps.new_zeros(steps, 1, rows, columns)
-    return torch.cat((bumps, empty), dim=1).amax(dim=1, keepdim=True).float()
+    row, column = _cells(*ids.shape[-2:], ids.device)
+    maps = []
+    for centers in rounded_centers(ids).nan_to_num(nan=-1e6):  # [I+1 2], frame by frame to spare memory
+        along_x = torch.exp(-(column[0] - centers[:, :1]) ** 2 / sigma ** 2)  # [I+1 X]
+        along_y = torch.exp(-(row[:, 0] - centers[:, 1:]) ** 2 / sigma ** 2)  # [I+1 Y]
+        maps.append((along_y.unsqueeze(-1) * along_x.unsqueeze(-2)).amax(dim=0))  # [Y X]
+    return torch.stack(maps).unsqueeze(1).float()
 
 
 def rounded_centers(ids: Tensor, count: int | None = None) -> Tensor:
@@ -100,7 +99,7 @@ def _ignoring(vectors: Tensor) -> Tensor:
 
 
 def _cells(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns the row [Y 1] -> [Y X] and column [Y X] of every cell, float64."""
+    """Returns the row and the column of every cell, each [Y X] float64."""
     y = torch.arange(rows, dtype=torch.float64, device=device)
     x = torch.arange(columns, dtype=torch.float64, device=device)
     row, column = torch.meshgrid(y, x, indexing="ij")

@@ -75,7 +75,8 @@ class InstanceFlowCoder:
         """
         ids = self.protocol(clip, self.grid).in_present()  # [T+F Y X]
         first = max(clip.past - 2, 0)
-        return dict(segmentation=(ids[first:] > 0).long(), flow=backward_flow(ids)[first:], instance=ids[clip.past - 1:])
+        return dict(segmentation=(ids[first:] > 0).long(), flow=backward_flow(ids)[first:],
+                    instance=ids[clip.past - 1:])
 
     def decode(self, raw: SegmentationAndFlow) -> list[FutureInstances]:
         """Finds the instances of the frame before the present and follows them through the flow.
@@ -122,7 +123,7 @@ class InstanceFlowCoder:
         return ids
 
     def find_centers(self, probability: Tensor) -> Tensor:
-        """Returns the local maxima [K 2] (column, row) of a map [Y X], from the rear to the front, then from the right."""
+        """Returns the local maxima [K 2] (column, row) of a map [Y X], rear ones first, among these the right ones."""
         kernel = self.nms_kernel
         highest = F.max_pool2d(probability[None, None], kernel, stride=1, padding=kernel // 2)[0, 0]
         peaks = (probability > self.center_threshold) & (probability == highest)

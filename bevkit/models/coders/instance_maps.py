@@ -1,7 +1,8 @@
-"""Label protocols: from the boxes of a clip to maps of instance ids. They differ in which vehicles a map shows, and where.
+"""Label protocols: from the boxes of a clip to maps of instance ids.
 
-`NativeMaps` draws the truth as it is. `PowerBEVMaps` and `FieryMaps` make the edits on which the published numbers of
-these systems rest; numbers of different protocols must not be compared.
+They differ in which vehicles a map shows, and where. `NativeMaps` draws the truth as it is. `PowerBEVMaps` and
+`FieryMaps` make the edits on which the published numbers of these systems rest; numbers of different protocols must
+not be compared.
 """
 
 from __future__ import annotations
@@ -190,8 +191,8 @@ class PowerBEVMaps:
         drawn[clip.past:] &= drawn[: clip.past].any(dim=0)
         ids = torch.arange(1, len(tracks) + 1)
         cells = grid.cells_from_metric(polygons)
-        return InstanceMaps(torch.stack([
-            fill_polygons(grid.shape, corners_[keep], ids[keep], self.rounding) for corners_, keep in zip(cells, drawn)]))
+        return InstanceMaps(torch.stack([fill_polygons(grid.shape, cells[step, keep], ids[keep], self.rounding)
+                                         for step, keep in enumerate(drawn)]))
 
     def _tracks(self, clip: BEVClip) -> dict[int, dict[int, int]]:
         """Returns, for every accepted vehicle in order of acceptance, the row of its box in each frame that has it."""
