@@ -61,10 +61,9 @@ def first_cells(axes: Axes, area: int, device: torch.device) -> Tensor:
     return torch.arange(axes["M"], dtype=torch.int32, device=device).mul(area).view(-1, 1, 1, 1, 1)
 
 
-def check_operands(depth: Tensor, context: Tensor, cells: Tensor) -> Axes:
-    """Binds the axis letters of depth [M*N D H W], context [M*N C H W] and cells [M N D H W]."""
-    axes = expect("cells", cells, "M N D H W")
-    axes["V"] = axes["M"] * axes["N"]  # views: the cameras of all rigs
+def check_operands(depth: Tensor, context: Tensor, axes: Axes) -> Axes:
+    """Binds the letters of depth [M*N D H W] and context [M*N C H W] to those of a plan."""
+    axes = {**axes, "V": axes["M"] * axes["N"]}  # views: the cameras of all rigs
     return expect("context", context, "V C H W", expect("depth", depth, "V D H W", axes))
 
 
@@ -76,7 +75,7 @@ def accumulator(depth: Tensor, context: Tensor) -> tuple[torch.dtype, torch.dtyp
 
 def bev_pool_reference(depth: Tensor, context: Tensor, cells: Tensor, shape: tuple[int, int]) -> Tensor:
     """Sums depth [M*N D H W] times context [M*N C H W] per cell [M N D H W] into a map [M C Y X]: slow and clear."""
-    axes = check_operands(depth, context, cells)
+    axes = check_operands(depth, context, expect("cells", cells, "M N D H W"))
     dtype, result = accumulator(depth, context)
     area = shape[0] * shape[1]
     lifted = depth.to(dtype).unsqueeze(-1) * context.to(dtype).permute(0, 2, 3, 1).unsqueeze(1)  # [V D H W C]
@@ -102,7 +101,7 @@ def bev_pool(depth: Tensor, context: Tensor, plan: PoolPlan, shape: tuple[int, i
     Returns:
         [M C Y X] in memory format channels last, in the wider dtype of depth and context.
     """
-    check_operands(depth, context, plan.cells)
+    check_operands(depth, context, expect("plan.cells", plan.cells, "M N D H W"))
     expect("plan.starts", plan.starts, f"{plan.cells.shape[0] * shape[0] * shape[1] + 1}")
     if depth.device != plan.cells.device:
         raise ValueError(f"plan: expected on {depth.device} as the features are, got {plan.cells.device}; "

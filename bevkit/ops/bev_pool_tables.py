@@ -75,6 +75,7 @@ def bev_pool_tables(depth: Tensor, context: Tensor, plan: TablePlan, shape: tupl
 
     Columns are summed by a matrix product in the operands' dtype, columns to cells in float32 or wider.
     """
+    check_operands(depth, context, expect("plan.taps", plan.taps, "M N W R H"))
     rigs, cameras, columns, slots, rows = plan.taps.shape
     dtype, result = accumulator(depth, context)
     depth, context = depth.to(result), context.to(result)

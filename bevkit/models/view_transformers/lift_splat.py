@@ -29,9 +29,9 @@ class LiftSplat(ViewTransformer):
         depth: (first, end, step) in metres; the D depths are first, first + step, .. below end.
         image_size: (h, w) of the images the network sees.
         stride: image pixels per feature pixel.
-        frustum: where feature pixel i looks from. ``"center"``: the centre of its stride cell, (i + 0.5) * stride - 0.5;
-            ``"corner"``: spread from the first to the last image pixel, as the weights released by LSS, FIERY, PowerBEV
-            and BEVDepth have seen.
+        frustum: where feature pixel i looks from. ``"center"``: (i + 0.5) * stride - 0.5, the centre of its stride
+            cell; ``"corner"``: spread from the first to the last image pixel, as the weights released by LSS, FIERY,
+            PowerBEV and BEVDepth have seen.
         indexing: the cell of a point. ``"floor"``: the cell that contains it; ``"truncate"``: rounded toward zero, as
             those weights have seen, which also counts points up to one cell outside the low edges.
         export_capacity: how many cells an image column may meet per depth in the exported graph, whose plan has fixed
