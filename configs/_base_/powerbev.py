@@ -10,6 +10,7 @@ past, future = 3, 4  # keyframes at 2 Hz: 1 s of past with the present, 2 s of f
 
 model = dict(
     type="DenseBEV",
+    level_ego=True,  # the labels of the powerbev protocol are drawn on the horizontal plane
     image_encoder=dict(
         type="ImageEncoder",
         backbone=dict(type="TimmBackbone", model_name="tf_efficientnet_b4", out_strides=(8, 16), drop_path=0.2,

@@ -14,7 +14,8 @@ model = dict(
     grid=dict(x=(-50.0, 50.0, 0.5), y=(-50.0, 50.0, 0.5), z=(-10.0, 10.0, 20.0)),
     temporal=None,
     bev_encoder=dict(type="ResNetUNet", norm_momentum=0.05),
-    head=dict(_delete_=True, type="SegmentationHead", norm_momentum=0.05),
+    head=dict(_delete_=True, type="SegmentationHead", norm_momentum=0.05,
+              coder=dict(type="OccupancyCoder", protocol=dict(type="PowerBEVMaps", drop_invisible=False))),
 )
 clips = dict(past=1, future=0)
 train_dataloader = dict(dataset=clips)

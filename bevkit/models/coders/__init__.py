@@ -2,5 +2,6 @@
 
 from bevkit.models.coders.instance_flow import InstanceFlowCoder
 from bevkit.models.coders.instance_maps import FieryMaps, NativeMaps, PowerBEVMaps
+from bevkit.models.coders.occupancy import OccupancyCoder
 
-__all__ = ["FieryMaps", "InstanceFlowCoder", "NativeMaps", "PowerBEVMaps"]
+__all__ = ["FieryMaps", "InstanceFlowCoder", "NativeMaps", "OccupancyCoder", "PowerBEVMaps"]
