@@ -139,9 +139,12 @@ class ImageLoader:
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: a file is truncated, no image, or of another size than the tables say.
+            ValueError: a file is truncated, no image, or of another size than the tables say; sizes differ.
         """
         height, width = plans[0].size
+        if any(plan.size != (height, width) for plan in plans):
+            raise ValueError(f"images: expected one size for all cameras, got {sorted({plan.size for plan in plans})}; "
+                             "set the size= that ImageLoader makes of them")
         images = np.empty((len(paths), 3, height, width), np.uint8)
         for planes, path, plan in zip(images, paths, plans, strict=True):
             if self.interpolation == "pil":

@@ -26,12 +26,16 @@ _ALLOWED = {
 }
 
 
+class _Refused(pickle.UnpicklingError):
+    """The pickle names something that is neither an array nor a plain container."""
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Builds numpy arrays and plain containers, nothing else: a pickle may name any function of any library."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise _Refused(f"it asks for {module}.{name}")
         return super().find_class(module, name)
 
 
@@ -79,10 +83,11 @@ def _unpickle(path: Path) -> Any:
             return _ArrayUnpickler(file, encoding="latin1").load()
     except FileNotFoundError:
         raise FileNotFoundError(f"info file {path} is missing; make it with mmdet3d, or use the tables") from None
-    except pickle.UnpicklingError as error:
+    except _Refused as error:
         raise ValueError(f"info file {path} refused: expected arrays and plain containers, but {error}; "
                          "a pickle can run code, so make the file again or use the tables") from None
-    except (EOFError, AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError, TypeError,
+            ValueError) as error:
         raise ValueError(f"info file {path} is damaged ({error}); make it again") from None
 
 

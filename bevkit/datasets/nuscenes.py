@@ -122,8 +122,8 @@ class NuScenesClips(Dataset[BEVClip]):
         scene = int(np.searchsorted(self.index.scene_start, keyframe, side="right")) - 1
         meta = dict(sample_token=self.index.tokens[keyframe].decode(), scene_name=self.index.scenes[scene].decode(),
                     keyframe=keyframe - int(self.index.scene_start[scene]))
-        return BEVFrame(self._poses[keyframe].clone(), self.index.timestamps[keyframe] * 1e-6, self._truth(keyframe),
-                        meta=meta)
+        seconds = float(self.index.timestamps[keyframe]) * 1e-6
+        return BEVFrame(self._poses[keyframe].clone(), seconds, self._truth(keyframe), meta=meta)
 
     def _truth(self, keyframe: int) -> Boxes3D | None:
         if self._boxes is None:
