@@ -53,11 +53,11 @@ class Camera:
             buffer.draw_sprite(corners, self.leaves, number)
         image = self._colours(buffer, faces, planes, camera, rays, poses)
         owner = np.where(buffer.face >= 0, faces.owner[np.maximum(buffer.face, 0)], -1)
-        numbers, counts = np.unique(owner[owner >= 0], return_counts=True)
+        counts = np.bincount(owner.ravel() + 1)[1:]
         if self.factor > 1:
             image = cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
         return Picture(self.film.develop(image, rng), owner[::self.factor, ::self.factor],
-                       dict(zip(numbers.tolist(), counts.tolist())), whole)
+                       {int(k): int(counts[k]) for k in np.flatnonzero(counts)}, whole)
 
     def _colours(self, buffer: DepthBuffer, faces: Faces, planes: np.ndarray, camera: np.ndarray, rays: np.ndarray,
                  poses: np.ndarray) -> np.ndarray:

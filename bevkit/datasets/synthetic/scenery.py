@@ -12,7 +12,7 @@ from .shapes import CORNERS
 from .streets import DIRECTIONS, EXTENT, SIDEWALK, Streets, right_of
 
 TILE = 128  # pixels of a facade or foliage texture
-TILE_SIZE = np.array([16.0, 13.2])  # metres that a facade texture covers: four window bays by four storeys
+TILE_SIZE = np.array([12.8, 12.8])  # metres that a facade texture covers: four window bays by four storeys
 MIPS = 3
 
 
