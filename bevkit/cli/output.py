@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
 
 def examples(*calls: str) -> str:
     """Lays out example calls, as they are typed, for the end of a verb's help."""
-    return "examples:\n" + "\n".join(f"  {call}" for call in calls)
+    return "examples:\n" + "\n".join(f"  {call.strip()}" for call in calls)
 
 
 def complain(sentence: str) -> None:
