@@ -36,7 +36,7 @@ def verb(monkeypatch: pytest.MonkeyPatch):
     def put(action) -> None:
         module = ModuleType("bevkit.cli.try_")
         module.__doc__ = "bevkit try: tries something."
-        module.add_arguments = lambda parser: None
+        module.add_arguments = lambda parser: setattr(parser, "epilog", "examples:\n  bevkit try")
         module.run = lambda args: action()
         monkeypatch.setitem(sys.modules, "bevkit.cli.try_", module)
         monkeypatch.setitem(VERBS, "try", ("bevkit.cli.try_", "try something"))
@@ -111,7 +111,8 @@ def test_a_wrong_argument_is_one_sentence(capsys) -> None:
     with pytest.raises(SystemExit) as done:
         main(["doctor", "--jsn", "x"])
     assert done.value.code == 2
-    assert capsys.readouterr().err == ("unrecognized arguments: --jsn x; `bevkit doctor --help` shows how it is called\n")
+    said = "unrecognized arguments: --jsn x; `bevkit doctor --help` shows how it is called\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_mistake_is_one_sentence_with_its_brackets(verb, capsys) -> None:

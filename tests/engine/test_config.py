@@ -51,8 +51,8 @@ def test_every_config_of_the_house_is_accepted(path: Path) -> None:
 
 
 def test_overrides_are_literals_or_words(config) -> None:
-    cfg = load_config(config(), ["model.future=6", "train_dataloader.dataset.version=v1.0-mini",
-                                 "model.grid.x=(-2, 2, 1)", "resume=true", "load_from=None", "param_scheduler.0.end=20"])
+    cfg = load_config(config(), ["model.future=6", "train_dataloader.dataset.version=v1.0-mini", "resume=true",
+                                 "model.grid.x=(-2, 2, 1)", "load_from=None", "param_scheduler.0.end=20"])
     assert cfg.model.future == 6 and cfg.train_dataloader.dataset.version == "v1.0-mini"
     assert tuple(cfg.model.grid.x) == (-2, 2, 1) and cfg.resume is True and cfg.load_from is None
     assert cfg.param_scheduler[0].end == 20
