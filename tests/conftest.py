@@ -39,3 +39,23 @@ def nuscenes_real() -> Path:
     if not NUSCENES_REAL.is_dir():
         pytest.skip("real nuScenes frames not found; set BEVKIT_NUSCENES_REAL to a dataroot that holds v1.0-mini")
     return NUSCENES_REAL
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic world of two scenes (one to train, one to test) of twelve keyframes, shared by all test processes."""
+    fcntl = pytest.importorskip("fcntl")
+    from bevkit.datasets.synthetic import make_world
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    with open(shared / "small_world.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make_world(shared / "small_world", scenes=2, seed=3, image_size=(160, 90), frames=12, workers=1, progress=False)
+    return shared / "small_world"
+
+
+@pytest.fixture(scope="session")
+def tiny_overrides(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """``--set`` values that point configs/tiny at the small world."""
+    return [f"{name}_dataloader.dataset.dataroot={small_world}" for name in ("train", "val", "test")]

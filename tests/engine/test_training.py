@@ -1,0 +1,84 @@
+"""Training on the small world: it learns, resumes to the same result, and splits over processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bevkit.engine.build import build_runner, load_model, test
+from bevkit.engine.checkpoint import latest_checkpoint, read_checkpoint
+from bevkit.engine.config import load_config
+from tests.conftest import ROOT
+
+CONFIG = str(ROOT / "configs" / "tiny" / "powerbev.py")
+
+
+def train(work_dir: Path, overrides: list[str], **options) -> dict:
+    build_runner(load_config(CONFIG, overrides), work_dir, **options).train()
+    return read_checkpoint(latest_checkpoint(work_dir))
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_after(runner, iterations: int) -> None:
+    """Lets the runner break off in the middle of an epoch, as a kill would."""
+    run_iter = runner.train_loop.run_iter
+
+    def dying(index, batch):
+        if runner.iter == iterations:
+            raise Killed
+        run_iter(index, batch)
+
+    runner.train_loop.run_iter = dying
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path, tiny_overrides):
+    overrides = [*tiny_overrides, "default_hooks.checkpoint.interval=1", "train_cfg.val_interval=9"]
+    whole = train(tmp_path / "whole", overrides)
+    runner = build_runner(load_config(CONFIG, overrides), tmp_path / "killed")
+    kill_after(runner, 4)
+    with pytest.raises(Killed):
+        runner.train()
+    resumed = train(tmp_path / "killed", overrides, resume=True)
+    assert resumed["meta"]["iter"] == whole["meta"]["iter"]
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, resumed["state_dict"][name]), name
+    for key, state in whole["optimizer"]["state"].items():
+        assert torch.equal(state["exp_avg"], resumed["optimizer"]["state"][key]["exp_avg"])
+
+
+def test_checkpoints_hold_the_config_and_no_code(tmp_path, tiny_overrides):
+    checkpoint = train(tmp_path, [*tiny_overrides, "train_cfg.max_epochs=1"])  # read with weights_only
+    assert "PowerBEVHead" in checkpoint["meta"]["cfg"]
+    assert not list(tmp_path.glob(".*")), "a temporary file was left"
+    model = load_model(load_config(CONFIG, tiny_overrides), latest_checkpoint(tmp_path))
+    assert not model.training
+
+
+def test_bfloat16_and_ema_train(tmp_path, tiny_overrides):
+    overrides = [*tiny_overrides, "train_cfg.max_epochs=1", "custom_hooks=[dict(type='PlainCheckpointHook'), "
+                 "dict(type='EMAHook', momentum=0.1)]"]
+    checkpoint = train(tmp_path, overrides, amp="bf16")
+    assert "ema_state_dict" in checkpoint
+    scores = test(load_config(CONFIG, tiny_overrides), latest_checkpoint(tmp_path), tmp_path / "test")
+    assert all(value == value for value in scores.values())
+
+
+def test_two_processes_score_as_one(tmp_path, tiny_overrides):
+    checkpoint = tmp_path / "run"
+    train(checkpoint, [*tiny_overrides, "train_cfg.max_epochs=1"])
+    path = latest_checkpoint(checkpoint)
+    alone = test(load_config(CONFIG, tiny_overrides), path, tmp_path / "alone")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29541", "-m", "bevkit",
+               "test", CONFIG, str(path), "--work-dir", str(tmp_path / "two"), "--json", str(tmp_path / "two.json"),
+               "--set", *tiny_overrides]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
+                            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    assert result.returncode == 0, result.stderr[-3000:]
+    import json
+    assert json.loads((tmp_path / "two.json").read_text())["scores"] == pytest.approx(alone)
