@@ -163,7 +163,7 @@ def encode(image: Picture, form: str = "PNG", quality: int = 82) -> bytes:
     elif form == "JPEG":
         Image.fromarray(image).save(buffer, form, quality=quality)
     else:
-        Image.fromarray(image).save(buffer, form, optimize=True)
+        Image.fromarray(image).save(buffer, form)
     return buffer.getvalue()
 
 
@@ -178,12 +178,27 @@ def data_uri(image: Picture, photo: bool) -> str:
     return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
 
 
+def shared_palette(images: Sequence[Picture]) -> Image.Image:
+    """Chooses 256 colours for all pictures of an animation, so that none flickers.
+
+    Median cut serves the large soft areas of photographs, maximum coverage the few bright cells of a dark map.
+    """
+    some = Image.fromarray(np.concatenate([image[::2, ::2] for image in images[:: max(1, len(images) // 6)]]))
+    colors = list(GROUND)
+    for method, count in ((Image.Quantize.MEDIANCUT, 127), (Image.Quantize.MAXCOVERAGE, 128)):
+        chosen = some.quantize(count, method).getpalette() or []
+        colors += (chosen + [0] * 3 * count)[: 3 * count]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colors)
+    return palette
+
+
 def save_gif(path: str | Path, images: Sequence[Picture], seconds: float = 0.5) -> Path:
     """Writes pictures of one size as an endless animation, each shown for some seconds, the last twice as long."""
     if not images:
         raise ValueError("animation: expected at least one picture, got none; check that the scene has whole clips")
-    frames = [Image.fromarray(image).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-              for image in images]
+    palette = shared_palette(images)
+    frames = [Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     times = [round(seconds * 1000)] * (len(frames) - 1) + [round(seconds * 2000)]
     buffer = io.BytesIO()
     # disposal 1 leaves the last frame in place; optimize=False keeps frames that equal their predecessor.

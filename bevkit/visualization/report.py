@@ -14,7 +14,7 @@ from bevkit.visualization.charts import last, line_chart
 from bevkit.visualization.paint import Picture, atomic_write, data_uri
 
 SCENES_NOTE = ("What the cameras see, with the true boxes projected through the rig, and the map from above: forward "
-               "is up, left is left, rings are metres. An object keeps its colour through time; a predicted object takes "
+               "is up, left is left, rings are metres. An object keeps its colour through time; a predicted object has "
                "the colour of the true object that it overlaps most.")
 
 

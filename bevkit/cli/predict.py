@@ -1,0 +1,165 @@
+"""bevkit predict: draws what a model sees and foresees in a nuScenes scene.
+
+Camera views with the true boxes, truth against prediction over time from above: a PNG a keyframe, an animation a scene,
+and one page with all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bevkit.cli.output import add_json_argument, console, print_table, write_json
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import Tensor
+
+    from bevkit.structures import BEVClip
+    from bevkit.visualization.report import SceneFigure
+
+EXAMPLES = """
+  bevkit predict configs/prediction/powerbev_long.py model.pth --version v1.0-mini --scene scene-0103
+  bevkit predict configs/prediction/powerbev_long.py model.pth --scene scene-0103 --whole-scene --out pictures
+  bevkit predict configs/prediction/powerbev_short.py model.pth --scene scene-0916 scene-0917 --json scores.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="bevkit checkpoint")
+    parser.add_argument("--dataroot", metavar="DIR", help="folder of the tables and samples (default: the config's)")
+    parser.add_argument("--version", help="tables such as v1.0-mini (default: the config's)")
+    parser.add_argument("--scene", nargs="+", metavar="NAME", help="scenes to draw (default: the first with a clip)")
+    parser.add_argument("--cameras", nargs="+", metavar="NAME", help="channels to use (default: the config's)")
+    parser.add_argument("--count", type=int, default=40, metavar="N", help="keyframes a scene at most (default: 40)")
+    parser.add_argument("--whole-scene", action="store_true", help="also keyframes without a whole past (the first one "
+                        "stands in) or without a whole future (no truth is shown)")
+    parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="where the pictures go")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the config")
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+
+    from bevkit.engine.build import build_dataset, load_model
+    from bevkit.engine.config import load_config
+    from bevkit.visualization.report import Report, write_report
+
+    if args.count < 1:
+        raise ValueError(f"--count: expected at least 1 keyframe, got {args.count}")
+    cfg = load_config(args.config, args.set)
+    choose_data(cfg, args)
+    dataset = build_dataset(cfg, "test")
+    # Truth is asked for clip by clip below: a clip may have none, and its pictures are wanted all the same.
+    coder, dataset.target_coder = dataset.target_coder, None
+    model = load_model(cfg, args.checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+    figures, rows = [], []
+    for scene, indices in scenes_of(dataset, bool(args.scene), args.count):
+        drawn, scored = draw_scene(scene, dataset, indices, model, coder, args.out / scene)
+        figures += drawn
+        rows += scored
+    scenes = len({row["scene"] for row in rows})
+    write_report(args.out / "report.html", Report(
+        "What the model sees and foresees", f"{args.checkpoint} on {dataset.version}: {len(rows)} keyframes of "
+        f"{scenes} scene{'s' if scenes > 1 else ''}.", cards_of(rows), figures, metrics=rows,
+        metrics_note="Of each clip, in percent, over the present and the futures on the whole grid. A set of clips is "
+        "scored by bevkit test; its scores are not the mean of these."))
+    print_table("scores of each clip, in percent", ["scene", "keyframe", "VPQ", "IoU"],
+                [[row["scene"], row["keyframe"], row["VPQ"], row["IoU"]] for row in rows])
+    console.print(f"pictures, animations and the page in {args.out}", highlight=False, soft_wrap=True)
+    write_json(args.json, dict(config=str(args.config), checkpoint=str(args.checkpoint), version=dataset.version,
+                               clips=rows))
+    return 0
+
+
+def choose_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Points the test data set of a config to what the command line asks for."""
+    data = cfg.test_dataloader.dataset
+    asked = dict(dataroot=args.dataroot, version=args.version, scenes=args.scene, cameras=args.cameras)
+    data.update({name: value for name, value in asked.items() if value})
+    if args.version or args.scene:
+        data.split = None  # a named scene may lie in any split
+    if args.whole_scene:
+        data.update(at_scene_start="repeat", at_scene_end="unknown")
+
+
+def scenes_of(dataset: Any, every: bool, count: int) -> Iterator[tuple[str, list[int]]]:
+    """Yields scenes, every one or the first, with their clips, evenly thinned to ``count``."""
+    import numpy as np
+
+    starts, presents = dataset.index.scene_start, dataset.windows[:, dataset.past - 1]
+    numbers = np.searchsorted(starts, presents, side="right") - 1
+    for number in np.unique(numbers)[: None if every else 1]:
+        clips = np.nonzero(numbers == number)[0]
+        chosen = np.unique(np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int))
+        yield dataset.index.scene_names[number], clips[chosen].tolist()
+
+
+def truth_of(clip: BEVClip, coder: Any) -> Tensor | None:
+    """Returns the true instances [F+1 Y X] of a clip, None where a frame has no labels."""
+    if coder is None or any(frame.boxes is None for frame in clip.frames):
+        return None
+    return coder.encode(clip)["instance"]
+
+
+def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: Any, out: Path
+               ) -> tuple[list[SceneFigure], list[dict[str, Any]]]:
+    """Predicts and draws clips of one scene: a PNG a keyframe and an animation; returns figures and scores."""
+    from rich.progress import track
+
+    from bevkit.structures import collate_clips
+    from bevkit.visualization.bev import BEVCanvas
+    from bevkit.visualization.paint import save_gif, save_png
+    from bevkit.visualization.scenes import draw_clip, drive_figure, horizon_figure
+
+    canvas = BEVCanvas(model.grid, 597)  # two of them and a gap are as wide as the camera views
+    views, rows, liveliest = [], [], None
+    for index in track(indices, description=scene, console=console):
+        clip = dataset[index]
+        prediction = model.predict(**collate_clips([clip]))[0].to("cpu").ids
+        truth, keyframe = truth_of(clip, coder), clip.present.meta["keyframe"]
+        views.append(draw_clip(clip, truth, prediction, canvas, f"keyframe {keyframe}"))
+        save_png(out / f"{keyframe:03d}.png", views[-1].joined())
+        rows.append(dict(scene=scene, keyframe=keyframe, **scores_of(prediction, truth)))
+        if truth is not None and (liveliest is None or events(truth) > events(liveliest[1])):
+            liveliest = (clip, truth, prediction, rows[-1])
+    save_gif(out / "scene.gif", [view.joined() for view in views])
+    figures = [drive_figure(scene, views, f"{len(views)} keyframes; each shows its futures as fading trails.")]
+    if liveliest is not None:
+        clip, truth, prediction, row = liveliest
+        figure = horizon_figure(f"{scene}, keyframe {row['keyframe']}", clip, truth, prediction, canvas,
+                                note="The liveliest keyframe: from its present into its futures.",
+                                scores={name: row[name] for name in ("VPQ", "IoU")})
+        if figure.strip is not None:
+            save_png(out / f"{row['keyframe']:03d}_futures.png", figure.strip)
+        figures.append(figure)
+    return figures, rows
+
+
+def events(truth: Tensor) -> int:
+    """Returns how many cells change hands during a clip [F+1 Y X]: how much happens in it."""
+    return int((truth[1:] != truth[:-1]).sum())
+
+
+def scores_of(prediction: Tensor, truth: Tensor | None) -> dict[str, float | None]:
+    """Returns VPQ and IoU of vehicles in one clip [F+1 Y X] in percent, None without truth or where there is none."""
+    from bevkit.metrics.panoptic import count_panoptic
+    from bevkit.metrics.segmentation import count_segmentation
+
+    if truth is None or not ((truth > 0) | (prediction > 0)).any():
+        return dict(VPQ=None, IoU=None)
+    return dict(VPQ=100 * float(count_panoptic(prediction, truth).panoptic_quality[1]),
+                IoU=100 * float(count_segmentation(prediction > 0, truth > 0).iou[1]))
+
+
+def cards_of(rows: list[dict[str, Any]]) -> list[Any]:
+    """Returns the mean scores as cards of the page, none where no clip has a score."""
+    from bevkit.visualization.report import Card
+
+    scored = {name: [row[name] for row in rows if row[name] is not None] for name in ("VPQ", "IoU")}
+    return [Card(f"mean {name} of a clip", f"{sum(values) / len(values):.1f}", "percent, whole grid")
+            for name, values in scored.items() if values]
