@@ -13,23 +13,23 @@ from tests.parity.powerbev import dense_config, prefixed
 GEOMETRY = {"frustum", "bev_resolution", "bev_start_position", "bev_dimension"}
 
 
-def full_size(golden, name: str) -> tuple[dict, DenseBEV, dict]:
+@pytest.fixture(scope="module", params=["long", "static"])
+def full_size(golden, request) -> tuple[dict, DenseBEV, dict]:
     """Key list, model without memory behind it, and a checkpoint of the listed shapes, likewise."""
-    listed = golden(f"instance/keys_powerbev_{name}.json")
+    listed = golden(f"instance/keys_powerbev_{request.param}.json")
     with torch.device("meta"):
-        model = DenseBEV(**dense_config(listed["meta"]["config"], static=name == "static"))
+        model = DenseBEV(**dense_config(listed["meta"]["config"], static=request.param == "static"))
         state = {key: torch.empty(shape) for key, shape in listed["keys"].items()}
     return listed, model, state
 
 
-@pytest.mark.parametrize("name", ["long", "static"])
 @pytest.mark.parametrize("lightning", [True, False])
-def test_every_key_is_used(golden, name, lightning):
-    listed, model, state = full_size(golden, name)
+def test_every_key_is_used(full_size, lightning):
+    _, model, state = full_size
     wanted = model.state_dict()
     weights = [key for key in wanted if key.endswith("log_variance")]
     if lightning:
-        state |= {key.split(".")[1]: torch.empty((), device="meta") for key in weights}
+        state = state | {key.split(".")[1]: torch.empty((), device="meta") for key in weights}
         state = prefixed("model.", state)
     translation = translate_powerbev(state, wanted)
 
@@ -42,16 +42,15 @@ def test_every_key_is_used(golden, name, lightning):
     assert len(set(translation.state)) == len(state) - len(GEOMETRY)  # no two entries share a place
 
 
-@pytest.mark.parametrize("name", ["long", "static"])
-def test_parameters_are_the_published_ones(golden, name):
-    listed, model, _ = full_size(golden, name)
+def test_parameters_are_the_published_ones(full_size):
+    listed, model, _ = full_size
     counted = sum(parameter.numel() for key, parameter in model.named_parameters() if not key.endswith("log_variance"))
     geometry = sum(math.prod(listed["keys"][key]) for key in GEOMETRY)
     assert geometry == listed["n_params_frozen_geometry"]
     assert counted == listed["n_params_total"] - geometry
 
 
-@pytest.fixture()
+@pytest.fixture(scope="module")
 def small(golden):
     """A small network and the authors' weights of its size, as a plain state_dict."""
     data = golden("instance/pb_full_b0.pt")
@@ -67,6 +66,7 @@ def test_lightning_file_with_foreign_objects_is_read(small, tmp_path):
                 "hyper_parameters": argparse.Namespace(lr=0.1), "epoch": 19}, tmp_path / "lightning.ckpt")
     report = import_checkpoint(tmp_path / "lightning.ckpt", "powerbev", model)
     assert report.complete and report.kept == ["head.flow_weight.log_variance"]
+    assert report.unmet == {"level_ego": (False, True)}
     assert model.head.segmentation_weight.log_variance.item() == pytest.approx(0.3)
 
 

@@ -62,8 +62,9 @@ class AlignAndStack(TemporalFusion):
         frames = torch.cat((past, bev.unsqueeze(1)), dim=1)  # [B S+1 C Y X]
         next_past = frames[:, 1:]  # [B S C Y X]
         if self.past:
-            moved = warp_affine(past.flatten(0, 1), theta.flatten(0, 1)).unflatten(0, past.shape[:2])  # [B S C Y X]
-            frames = torch.cat((moved, bev.unsqueeze(1)), dim=1)
+            # In float32 under mixed precision too: half a cell is lost where bfloat16 rounds the sampled positions.
+            moved = warp_affine(past.flatten(0, 1).float(), theta.flatten(0, 1).float()).to(bev.dtype)  # [B*S C Y X]
+            frames = torch.cat((moved.unflatten(0, past.shape[:2]), bev.unsqueeze(1)), dim=1)
         if self.ego_motion:
             planes = motion.to(bev.dtype)[..., None, None].expand(*motion.shape, *bev.shape[-2:])  # [B S+1 6 Y X]
             frames = torch.cat((frames, planes), dim=2)  # [B S+1 C+6 Y X]

@@ -1,0 +1,74 @@
+"""Any timm model as a pyramid, and the numerics of EfficientNet that released weights depend on."""
+
+import pytest
+import timm
+import torch
+
+from bevkit.models.image import ImageEncoder, TimmBackbone, UpsampleConcat
+from bevkit.models.image.timm_backbone import StaticSameConv2d
+
+# (left, right, top, bottom) of the strided convolutions, as efficientnet_pytorch computes them for 224 and 380 pixels.
+PADDINGS = {"tf_efficientnet_b0": [(0, 1, 0, 1), (0, 1, 0, 1), (1, 2, 1, 2), (0, 1, 0, 1)],
+            "tf_efficientnet_b4": [(0, 1, 0, 1), (0, 1, 0, 1), (2, 2, 2, 2), (0, 1, 0, 1)]}
+KEPT_BLOCKS = {"tf_efficientnet_b0": 11, "tf_efficientnet_b4": 22}
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "mobilenetv3_small_050", "resnet18", "convnext_atto"])
+def test_a_pyramid_has_the_strides_and_channels_it_declares(name):
+    backbone = TimmBackbone(name, out_strides=(8, 16)).eval()
+    with torch.no_grad():
+        features = backbone(torch.zeros(2, 3, 64, 96))
+    assert [tuple(feature.shape) for feature in features] == [
+        (2, channels, 64 // stride, 96 // stride) for channels, stride in zip(backbone.channels, (8, 16), strict=True)]
+
+
+@pytest.mark.parametrize("name", PADDINGS)
+def test_static_padding_and_the_cut(name):
+    with torch.device("meta"):
+        backbone = TimmBackbone(name, padding="static_same", drop_path=0.2)
+    padded = [module.pad for module in backbone.modules() if isinstance(module, StaticSameConv2d)]
+    blocks = [block for stage in backbone.model.blocks for block in stage]
+    rates = {index: block.drop_path.drop_prob for index, block in enumerate(blocks)
+             if isinstance(block.drop_path, timm.layers.DropPath)}
+    assert padded == PADDINGS[name]
+    assert len(blocks) == KEPT_BLOCKS[name]
+    assert rates == {index: pytest.approx(0.2 * index / len(blocks)) for index in rates} and rates
+    assert all(blocks[index].has_skip for index in rates)
+
+
+@pytest.mark.parametrize(("name", "size", "same"), [("tf_efficientnet_b0", 224, True),
+                                                    ("tf_efficientnet_b4", 96, False)])
+def test_static_padding_is_native_padding_at_the_nominal_size_only(name, size, same):
+    torch.manual_seed(0)
+    native, static = TimmBackbone(name).eval(), TimmBackbone(name, padding="static_same").eval()
+    static.load_state_dict(native.state_dict())
+    image = torch.rand(1, 3, size, size)
+    with torch.no_grad():
+        assert torch.allclose(native(image)[-1], static(image)[-1], atol=1e-5) is same
+
+
+def test_weights_of_a_local_timm_file(tmp_path):
+    trained = timm.create_model("mobilenetv3_small_050")
+    torch.save(trained.state_dict(), tmp_path / "weights.pth")
+    backbone = TimmBackbone("mobilenetv3_small_050", checkpoint=str(tmp_path / "weights.pth"))
+    for name, value in backbone.model.state_dict().items():
+        assert torch.equal(value, trained.state_dict()[name]), name
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="out_strides"):
+        TimmBackbone("resnet18", out_strides=(8, 12))
+    with pytest.raises(ValueError, match="drop_path"):
+        TimmBackbone("resnet18", drop_path=0.2)
+    with pytest.raises(ValueError, match="padding"):
+        TimmBackbone("tf_efficientnet_b0", padding="dynamic")
+    with pytest.raises(ValueError, match="two feature maps"):
+        UpsampleConcat((8, 16, 32), (4, 8, 16))
+
+
+def test_neck_takes_feature_sizes_that_are_not_doubles():
+    encoder = ImageEncoder(TimmBackbone("resnet18"), dict(type="UpsampleConcat", out_channels=12)).eval()
+    with torch.no_grad():
+        (features,) = encoder(torch.zeros(1, 3, 72, 104))
+    assert (encoder.channels, encoder.strides) == ((12,), (8,))
+    assert features.shape == (1, 12, 9, 13)
