@@ -53,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
     report = dict(source=source, **report)
     write_plain(args.out / "report.json", report)
     write_atomically(args.out / "report.md", markdown(report))
-    print_table(f"ONNX Runtime against PyTorch, {args.precision}, {frames}", ("output", "relative error"),
+    print_table("ONNX Runtime against PyTorch", ("output", "relative error"),
                 list(report["parity"]["relative_error"].items()))
+    console.print(f"{args.precision}, {report['parity']['instants']} instants, {frames}", soft_wrap=True)
     console.print(maps_sentence(report["parity"]))
     console.print(tensorrt_sentence(report["tensorrt"]), soft_wrap=True)
     console.print(f"{'Written to' if report['passed'] else '[red]Not passed[/]; see report.md in'} {args.out}")

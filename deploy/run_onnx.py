@@ -1,0 +1,79 @@
+"""Streams images through an exported model with ONNX Runtime: what a vehicle's program does, in numpy.
+
+    stream = Stream("export/long/model.onnx", image_from_camera, ego_from_camera)
+    for images, pose in drive:
+        ids = stream(images, pose)["ids"]  # [F+1 Y X]: present and future instance maps
+
+A program with TensorRT keeps `Stream` and gives it another ``run``: a function from named inputs to named outputs.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from decode import decode
+from plan import temporal_inputs, view_inputs
+
+
+def onnx_runtime(path):
+    """Returns a function that runs an ONNX file: dict of named arrays -> dict of named arrays."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(None, inputs)))
+
+
+class Stream:
+    """One scene after another through an exported model.
+
+    Args:
+        onnx_path: model.onnx, its manifest.json beside it.
+        image_from_camera: [N 3 3] intrinsics for the images as the network sees them, cameras as in the manifest.
+        ego_from_camera: [N 4 4].
+        run: runs the model; ONNX Runtime by default.
+    """
+
+    def __init__(self, onnx_path, image_from_camera, ego_from_camera, run=None):
+        onnx_path = Path(onnx_path)
+        self.manifest = json.loads((onnx_path.parent / "manifest.json").read_text())
+        self.run = run or onnx_runtime(onnx_path)
+        self.rig = (image_from_camera, ego_from_camera)
+        self.view = None if self.manifest["level_ego"] else view_inputs(self.manifest, *self.rig)
+        self.instants = self.manifest["stream"]["past"]
+        self.restart()
+
+    def restart(self):
+        """Begins a new scene: forgets the past. Call it after a jump in the pose or a gap in the images."""
+        self.past, self.poses = None, None
+
+    def __call__(self, images, global_from_ego):
+        """Runs one instant.
+
+        Args:
+            images: [N 3 h w] RGB in 0..255, resized and cropped as in training.
+            global_from_ego: [4 4], any fixed global frame; float64.
+
+        Returns:
+            what `decode` makes of the outputs, and ``raw``, the outputs themselves.
+        """
+        pose = np.asarray(global_from_ego, dtype=np.float64)
+        view = self.view or view_inputs(self.manifest, *self.rig, pose)
+        inputs = {"images": np.ascontiguousarray(images, dtype=np.float32)[None], **view}
+        outputs = self.run(inputs) if not self.instants else self._with_past(inputs, pose)
+        return {**decode(outputs, self.manifest), "raw": outputs}
+
+    def _with_past(self, inputs, pose):
+        first = self.past is None
+        if first:
+            shape = next(port["shape"] for port in self.manifest["inputs"] if port["name"] == "past")
+            self.past, self.poses = np.zeros(shape, dtype=np.float32), np.stack([pose] * self.instants)
+        poses = np.concatenate((self.poses, pose[None]))  # [S+1 4 4]
+        inputs = {**inputs, **temporal_inputs(self.manifest, poses)}
+        if first:
+            # The newest of new_past is the present, which stands in for the past that is missing.
+            newest = self.run({**inputs, "past": self.past})["new_past"][:, -1:]
+            self.past = np.repeat(newest, self.instants, axis=1)
+        outputs = self.run({**inputs, "past": self.past})
+        self.past, self.poses = outputs["new_past"], poses[1:]
+        return outputs

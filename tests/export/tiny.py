@@ -1,0 +1,66 @@
+"""A tiny PowerBEV, a clip for it, and both exported, once for all tests of export and deployment."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bevkit.export.artefact import write_artefact
+from bevkit.export.graph import random_clip
+from bevkit.models.architectures import DenseBEV
+from bevkit.registry import MODELS
+from bevkit.structures import BEVBatch
+
+IMAGE_SIZE, CAMERAS = (48, 80), 3
+TINY: dict[str, Any] = dict(
+    type="DenseBEV", grid=dict(x=(-12.0, 12.0, 0.5), y=(-10.0, 10.0, 0.5), z=(-10.0, 10.0, 20.0)),
+    image_encoder=dict(type="ImageEncoder",
+                       backbone=dict(type="TimmBackbone", model_name="tf_efficientnet_b0", out_strides=(8, 16)),
+                       neck=dict(type="UpsampleConcat", out_channels=16)),
+    view_transformer=dict(type="LiftSplat", channels=8, depth=(2.0, 14.0, 1.0), image_size=IMAGE_SIZE),
+    temporal=dict(type="AlignAndStack", past=2),
+    head=dict(type="PowerBEVHead", frames=3, future=2, num_features=(4, 6), latent_dim=8, num_blocks=2,
+              coder=dict(type="InstanceFlowCoder", nms_kernel=5)))
+
+
+def tiny_model(**changes: Any) -> DenseBEV:
+    """Builds the tiny model, in evaluation; its random weights see vehicles in some cells, so that maps say something."""
+    torch.manual_seed(0)
+    model = MODELS.build({**TINY, **changes}).eval()
+    if hasattr(model.head, "segmentation_head"):
+        model.head.segmentation_head[-1].bias.data.zero_()
+    return model
+
+
+@cache
+def the_model() -> DenseBEV:
+    return tiny_model()
+
+
+@cache
+def the_clip() -> BEVBatch:
+    return random_clip(the_model().grid, CAMERAS, IMAGE_SIZE, frames=3)
+
+
+@cache
+def the_artefact(out: Path) -> dict[str, Any]:
+    return write_artefact(the_model(), [the_clip()], out, with_tensorrt=False)
+
+
+@pytest.fixture
+def model() -> DenseBEV:
+    return the_model()
+
+
+@pytest.fixture
+def clip() -> BEVBatch:
+    return the_clip()
+
+
+@pytest.fixture
+def artefact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of the tiny model in float32, and its report."""
+    out = tmp_path_factory.getbasetemp() / "tiny_artefact"
+    return out, the_artefact(out)
