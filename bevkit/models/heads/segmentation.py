@@ -29,7 +29,7 @@ class SegmentationHead(nn.Module):
         grid: of the BEV map; handed to the coder.
         in_channels: C.
         classes: K; 0 is background.
-        coder: object or config with ``encode``: draws the targets in the data set; `predict` needs none.
+        coder: object or config with ``decode``; needed by `predict` only.
         segmentation_loss, segmentation_weight: module or config; the defaults are PowerBEV's.
         norm_momentum: momentum of the batch norm.
     """
@@ -59,7 +59,4 @@ class SegmentationHead(nn.Module):
 
     @torch.no_grad()
     def predict(self, raw: SegmentationOutput) -> list[FutureInstances]:
-        """Marks what is not background; objects are not told apart, so all of them carry the id 1."""
-        occupied = raw.segmentation.argmax(dim=2) > 0  # [B 1 Y X]
-        probability = 1 - raw.segmentation.float().softmax(dim=2)[:, :, 0]  # [B 1 Y X]
-        return [FutureInstances(*sample) for sample in zip(occupied.long(), probability)]
+        return self.coder.decode(raw)
