@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bevkit.geometry.warp import warp_flow
 from bevkit.models.coders.id_maps import IGNORE, backward_flow, offsets_to_centers
 from bevkit.models.coders.instance_maps import LabelProtocol, build_protocol
 from bevkit.registry import MODELS
@@ -131,8 +130,18 @@ class InstanceFlowCoder:
 
 
 def follow(ids: Tensor, flow: Tensor) -> Tensor:
-    """Returns for every cell the id [B Y X] int64 it points at in the map [B Y X] of a frame earlier; 0 off the map."""
-    return warp_flow(ids.unsqueeze(1).to(flow.dtype), flow).squeeze(1).long()
+    """Returns for every cell the id that stands where it points at in the map of a frame earlier; 0 off the map.
+
+    Indexing where `warp_flow` samples: ties between cells then fall alike (half to even) on every device.
+
+    Args: ids [B Y X] int64, flow [B 2 Y X] in cells.
+    """
+    rows, columns = ids.shape[-2:]
+    x = (torch.arange(columns, device=ids.device) + flow[:, 0]).round().nan_to_num(nan=-1.0)  # [B Y X]
+    y = (torch.arange(rows, device=ids.device)[:, None] + flow[:, 1]).round().nan_to_num(nan=-1.0)  # [B Y X]
+    on_map = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+    cell = y.clamp(0, rows - 1).long() * columns + x.clamp(0, columns - 1).long()
+    return ids.flatten(1).gather(1, cell.flatten(1)).view_as(ids) * on_map
 
 
 def _pointed_at(flow: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
