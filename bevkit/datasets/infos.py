@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 import time
 import zipfile
 import zlib
@@ -129,7 +130,7 @@ def open_index(dataroot: str | Path, version: str, cache_dir: str | Path | None 
 def save(index: SceneIndex, path: Path) -> None:
     """Writes an index so that the file is either whole or absent, whenever the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with part.open("wb") as file:
             np.savez(file, format=np.int64(FORMAT), **{item.name: getattr(index, item.name) for item in fields(index)})

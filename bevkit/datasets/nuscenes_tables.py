@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -73,7 +74,7 @@ class Tables:
         try:
             # Dropping rows while they are parsed keeps 2.6 million sweep rows of trainval out of memory.
             hook = None if keep is None else (lambda row: row if keep(row) else None)
-            rows = json.loads(path.read_bytes(), object_hook=hook)
+            rows = json.loads(path.read_text("utf-8"), object_hook=hook)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"nuScenes table {path} is damaged ({error}); copy it again") from None
         return [row for row in rows if row is not None]
@@ -88,9 +89,19 @@ def read_index(dataroot: str | Path, version: str) -> SceneIndex:
     Raises:
         ValueError: a table is damaged, or tables do not belong together.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # the collector would walk millions of rows again and again; they hold no cycles
+    try:
+        return _read_index(Path(dataroot), version)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _read_index(dataroot: Path, version: str) -> SceneIndex:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        tables = Tables(Path(dataroot), version, progress)
+        tables = Tables(dataroot, version, progress)
         samples, scene_start, names = _order_samples(tables)
         data = _sensor_rows(tables)
         cameras = _camera_names(data)
