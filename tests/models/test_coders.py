@@ -214,11 +214,11 @@ def test_kernel_is_odd():
         InstanceFlowCoder(GRID, "power")
 
 
-def test_segmentation_coder():
-    coder = MODELS.build(dict(type="SegmentationCoder", grid=GRID,
+def test_occupancy_coder():
+    coder = MODELS.build(dict(type="OccupancyCoder", grid=GRID,
                               protocol=dict(type="PowerBEVMaps", drop_invisible=False)))
     targets = coder.encode(traffic(0, past=1, future=0))
     assert targets["segmentation"].shape == targets["instance"].shape == (1, *GRID.shape)
     logits = torch.nn.functional.one_hot(targets["segmentation"], 2).movedim(-1, 1)[None].float()  # [1 1 2 Y X]
-    result = coder.decode(type("Raw", (), dict(segmentation=logits)))[0]
-    assert instance_scores(count_instances(result.ids, targets["instance"]))["vpq"] == pytest.approx(100)
+    ids = coder.decode((logits,))[0].ids
+    assert instance_scores(count_instances(ids, targets["instance"]))["iou"] == pytest.approx(100)

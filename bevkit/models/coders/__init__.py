@@ -2,6 +2,6 @@
 
 from bevkit.models.coders.instance_flow import InstanceFlowCoder
 from bevkit.models.coders.instance_maps import FieryMaps, NativeMaps, PowerBEVMaps
-from bevkit.models.coders.segmentation import SegmentationCoder
+from bevkit.models.coders.occupancy import OccupancyCoder
 
-__all__ = ["FieryMaps", "InstanceFlowCoder", "NativeMaps", "PowerBEVMaps", "SegmentationCoder"]
+__all__ = ["FieryMaps", "InstanceFlowCoder", "NativeMaps", "OccupancyCoder", "PowerBEVMaps"]

@@ -85,7 +85,7 @@ class InstanceFlowCoder:
         """
         logits, flow = raw.segmentation.detach().float(), raw.flow.detach().float()
         probability = logits.softmax(dim=2)[:, :, VEHICLE]  # [B F+2 Y X]
-        occupied = logits.argmax(dim=2) == VEHICLE  # [B F+2 Y X]
+        occupied = is_vehicle(logits)  # [B F+2 Y X]
         present = torch.stack([self._group(*sample) for sample in zip(probability[:, 0], flow[:, 1], occupied[:, 1])])
         ids = [present]  # each [B Y X]
         for step in range(2, flow.shape[1]):
@@ -123,10 +123,17 @@ class InstanceFlowCoder:
 
     def find_centers(self, probability: Tensor) -> Tensor:
         """Returns the local maxima [K 2] (column, row) of a map [Y X], rear ones first, among these the right ones."""
-        kernel = self.nms_kernel
-        highest = F.max_pool2d(probability[None, None], kernel, stride=1, padding=kernel // 2)[0, 0]
+        kernel, margin = self.nms_kernel, self.nms_kernel // 2
+        highest = F.max_pool2d(probability[None, None], (kernel, 1), stride=1, padding=(margin, 0))
+        highest = F.max_pool2d(highest, (1, kernel), stride=1, padding=(0, margin))[0, 0]
         peaks = (probability > self.center_threshold) & (probability == highest)
         return torch.nonzero(peaks.T)[: self.max_centers]
+
+
+def is_vehicle(logits: Tensor) -> Tensor:
+    """Says where vehicle is the likeliest class of logits [B S K Y X]: [B S Y X] bool. (argmax is 100 times slower.)"""
+    others = torch.cat((logits[:, :, :VEHICLE], logits[:, :, VEHICLE + 1:]), dim=2)
+    return logits[:, :, VEHICLE] > others.amax(dim=2)
 
 
 def follow(ids: Tensor, flow: Tensor) -> Tensor:

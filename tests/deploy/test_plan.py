@@ -1,0 +1,100 @@
+"""The vehicle's plans, in numpy, are those of the toolkit, number by number."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bevkit.export.graph import exportable, named, random_clip
+from bevkit.export.manifest import settings
+from bevkit.geometry import rigid
+from deploy import plan as vehicle
+from tests.export.tiny import CAMERAS, IMAGE_SIZE, TINY, tiny_model
+
+
+def manifest_of(model) -> dict:
+    """The part of the manifest that plans read, without an export."""
+    twin = exportable(model)
+    clip = random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1)
+    view = twin.view_plan(clip.rig.flatten(), clip.global_from_ego[:, 0])
+    return json.loads(json.dumps(dict(
+        view=settings(twin.view_transformer, view), temporal=settings(twin.temporal), level_ego=model.level_ego,
+        grid=dict(x=model.grid.x, y=model.grid.y, z=model.grid.z, shape=model.grid.shape))))
+
+
+def shaken_rig(clip, seed: int):
+    """The clip's rig, each camera turned and moved a little, its image rescaled and shifted."""
+    noise = torch.Generator().manual_seed(seed)
+    angles = 0.08 * torch.randn(CAMERAS, 6, generator=noise, dtype=torch.float64)
+    rig = clip.rig.flatten()[0]
+    moved = rigid.motion_matrix(angles).float() @ rig.ego_from_camera
+    aug = rig.image_aug.clone()
+    aug[:, 0, 0] = aug[:, 1, 1] = 0.9
+    aug[:, :2, 2] = torch.tensor([3.0, -2.0])
+    return type(rig)(rig.intrinsics, aug, moved, rig.image_size)
+
+
+@pytest.mark.parametrize("frustum, indexing", [("center", "floor"), ("corner", "truncate")])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_view_plan_is_the_toolkits(frustum, indexing, seed):
+    view = dict(TINY["view_transformer"], frustum=frustum, indexing=indexing, export_capacity=6.0)
+    model = tiny_model(view_transformer=view)
+    rig = shaken_rig(random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1), seed)
+    expected = named("view_", exportable(model).view_transformer.plan(rig[None]))
+    got = vehicle.view_inputs(manifest_of(model), rig.image_from_camera.numpy(), rig.ego_from_camera.numpy())
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        assert got[name].dtype == np.int32
+        np.testing.assert_array_equal(got[name], value.numpy())
+
+
+def test_view_plan_of_a_level_ego_turns_with_the_vehicle():
+    model = tiny_model(level_ego=True)
+    clip = random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1)
+    pose = rigid.motion_matrix(torch.tensor([100.0, -40.0, 2.0, 0.05, -0.03, 1.2], dtype=torch.float64))
+    expected = exportable(model).view_plan(clip.rig.flatten(), pose[None])
+    rig = clip.rig.flatten()[0]
+    arguments = (rig.image_from_camera.numpy(), rig.ego_from_camera.numpy())
+    got = vehicle.view_inputs(manifest_of(model), *arguments, pose.numpy())
+    # A point on the edge of two cells may fall on either side, because a rotation is rounded on the way.
+    assert (got["view_taps"] == expected.taps.numpy()).mean() > 0.99
+    with pytest.raises(ValueError, match="global_from_ego"):
+        vehicle.view_inputs(manifest_of(model), *arguments)
+
+
+def test_a_rig_that_does_not_fit_the_tables_is_refused():
+    model = tiny_model(view_transformer=dict(TINY["view_transformer"], export_capacity=1.0))
+    clip = random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1)
+    rolled = rigid.motion_matrix(torch.tensor([0, 0, 0, 0.6, 0.6, 0], dtype=torch.float64)).float()
+    rig = clip.rig.flatten()[0]
+    with pytest.raises(ValueError, match="export_capacity"):
+        vehicle.view_inputs(manifest_of(model), rig.image_from_camera.numpy(),
+                            (rolled @ rig.ego_from_camera).numpy())
+
+
+@pytest.mark.parametrize("warp", ["exact", "fiery"])
+def test_temporal_plan_is_the_toolkits(warp):
+    model = tiny_model(temporal=dict(type="AlignAndStack", past=2, warp=warp))
+    steps = torch.tensor([[0, 0, 0, 0, 0, 2.9], [1.2, 0.1, 0.02, 0.01, -0.02, 0.1], [2.5, 0.4, 0.0, -0.01, 0.01, 0.35]],
+                         dtype=torch.float64)
+    poses = rigid.motion_matrix(steps[:1]) @ rigid.motion_matrix(steps)  # [3 4 4]
+    poses[:, :3, 3] += torch.tensor([411.0, 1180.0, 0.0], dtype=torch.float64)
+    expected = named("temporal_", model.temporal_plan(poses[None]))
+    got = vehicle.temporal_inputs(manifest_of(model), poses.numpy())
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        assert got[name].dtype == np.float32
+        np.testing.assert_allclose(got[name], value.numpy(), rtol=1e-6, atol=1e-7)
+
+
+def test_wrong_number_of_poses_is_refused():
+    with pytest.raises(ValueError, match=r"\[3 4 4\]"):
+        vehicle.temporal_inputs(manifest_of(tiny_model()), np.stack([np.eye(4)] * 2))
+
+
+def test_level_keeps_place_and_heading():
+    pose = rigid.motion_matrix(torch.tensor([3.0, 4.0, 5.0, 0.1, 0.05, 2.0], dtype=torch.float64))
+    np.testing.assert_allclose(vehicle.level(pose.numpy()), rigid.level(pose).numpy(), atol=1e-12)
+    assert math.isclose(vehicle.level(pose.numpy())[2, 2], 1.0)
