@@ -148,7 +148,8 @@ class DepthBuffer:
         v = self._plane(texture_axis(plane, corners[0], upward / (upward @ upward), self.unproject), *window) / depth
         side = alpha.shape[1]
         column, row = (u * side).astype(np.int32), ((1 - v) * side).astype(np.int32)
-        inside = (u >= 0) & (u < 1) & (v > 0) & (v <= 1) & (depth > self.inverse_depth[window])
+        # Compared as indices, because 1 - v rounds to 1 for a tiny v.
+        inside = (u >= 0) & (column < side) & (v <= 1) & (row < side) & (depth > self.inverse_depth[window])
         flat = np.where(inside, row * side + column, 0)
         wins = inside & alpha[number].reshape(-1)[flat]
         np.copyto(self.inverse_depth[window], depth, where=wins)
