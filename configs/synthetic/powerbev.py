@@ -13,14 +13,16 @@ model = dict(
     grid=dict(x=(-24.0, 24.0, 0.5), y=(-24.0, 24.0, 0.5), z=(-10.0, 10.0, 20.0)),
     image_encoder=dict(backbone=dict(model_name="regnety_002", drop_path=0.0), neck=dict(out_channels=64)),
     view_transformer=dict(channels=32, depth=(2.0, 34.0, 1.0), image_size=(112, 224)),
-    head=dict(num_features=(8, 12, 16, 16, 20), latent_dim=8),
+    head=dict(num_features=(8, 10, 12, 16, 16), latent_dim=8),
 )
 
 clips = dict(dataroot="data/world", version="v1.0-mini", images=dict(size=(112, 224)))
-train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(clips, split="mini_train"))
+train_dataloader = dict(batch_size=2, num_workers=1,
+                        dataset=dict(clips, split="mini_train", pipeline=[
+                            dict(type="Photometric"), dict(type="BEVJitter", flip_y=0.5)]))
 val_dataloader = dict(num_workers=1, dataset=dict(clips, split="mini_val"))
 test_dataloader = val_dataloader
-val_evaluator = dict(ranges={"48x48": None})
+val_evaluator = dict(ranges={"48x48": None}, copy_last=True)
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=12, val_interval=4)
 optim_wrapper = dict(optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-2))
