@@ -20,6 +20,8 @@ from torch import Tensor
 
 from bevkit.checks import Axes, expect
 
+HAS_TRITON = find_spec("triton") is not None  # looked up, not imported
+
 
 class PoolPlan(NamedTuple):
     """Which point falls into which cell; fixed shapes for M rigs of N cameras. P = M*N*D*H*W points in all.
@@ -110,7 +112,7 @@ def bev_pool(depth: Tensor, context: Tensor, plan: PoolPlan, shape: tuple[int, i
         from bevkit.ops.bev_pool_cpu import bev_pool_cpu
 
         return bev_pool_cpu(depth, context, plan, shape)
-    if depth.device.type == "cuda" and find_spec("triton") is not None:
+    if depth.device.type == "cuda" and HAS_TRITON:
         from bevkit.ops.bev_pool_triton import bev_pool_triton
 
         return bev_pool_triton(depth, context, plan, shape)
