@@ -42,7 +42,7 @@ class ProgressHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict[str, Any] | None = None) -> None:
-        loss = float(outputs["loss"]) if outputs and "loss" in outputs else float("nan")
+        loss = float(outputs["loss"].detach()) if outputs and "loss" in outputs else float("nan")
         self._advance("train", runner.iter + 1, runner.max_iters, f"loss {loss:.3f}")
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
