@@ -8,6 +8,7 @@ precision stands in the ONNX file (`bevkit export --precision fp16`), no builder
 
 import argparse
 import importlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -34,13 +35,13 @@ def load_tensorrt():
         raise Failure(f"TensorRT: expected version {OLDEST} or {NEWEST}, got {trt.__version__}; update JetPack to 6 "
                       "or later, or tensorrt by pip")
     if major > NEWEST:
-        print(f"TensorRT {trt.__version__} is newer than what this file was written for ({NEWEST}); trying all the same")
+        print(f"TensorRT {trt.__version__} is newer than what this file knows ({NEWEST}); trying all the same")
     return trt
 
 
 def network_flags(trt):
     """Returns the creation flags of a strongly typed network: TensorRT 10 must be asked, 11 builds no other."""
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    flag = getattr(getattr(trt, "NetworkDefinitionCreationFlag", None), "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
 
@@ -80,6 +81,14 @@ def describe(network):
             yield f"  {kind:6} {tensor.name:20} {str(tensor.dtype).split('.')[-1]:6} {list(tensor.shape)}"
 
 
+def write(path, data):
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_bytes(memoryview(data))
+    os.replace(unfinished, path)
+
+
 def build(args):
     """Builds and writes the engine; raises Failure when there is none."""
     if not args.onnx.is_file():
@@ -97,9 +106,9 @@ def build(args):
         raise Failure(f"{args.onnx}: TensorRT {trt.__version__} could not build this graph; what it says stands above, "
                       "and --verbose shows more. Out of memory: try a smaller --workspace, and close other programs")
     out = args.out or args.onnx.with_suffix(".engine")
-    out.write_bytes(memoryview(engine))
+    write(out, engine)
     if cache is not None:
-        args.timing_cache.write_bytes(memoryview(cache.serialize()))
+        write(args.timing_cache, cache.serialize())
     print(f"{out}: {engine.nbytes / 1e6:.1f} MB, built in {time.perf_counter() - start:.0f} s")
     print(f"Latency: trtexec --loadEngine={out} --useCudaGraph --useSpinWait --noDataTransfers (after `jetson_clocks`)")
 

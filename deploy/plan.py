@@ -55,8 +55,8 @@ def temporal_inputs(manifest, global_from_ego):
 
 
 def level(global_from_ego):
-    """Returns the pose [4 4] of the level ego frame: the same place and heading, z straight up."""
-    yaw = math.atan2(global_from_ego[1][0], global_from_ego[0][0])
+    """Returns the pose [4 4] of the level ego frame: the same place, z straight up, the heading as training has it."""
+    yaw = math.atan2(-global_from_ego[0][1], global_from_ego[0][0])
     pose = np.eye(4)
     pose[:2, :2] = [[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]]
     pose[:3, 3] = np.asarray(global_from_ego)[:3, 3]

@@ -2,7 +2,7 @@
 
     stream = Stream("export/long/model.onnx", image_from_camera, ego_from_camera)
     for images, pose in drive:
-        ids = stream(images, pose)["ids"]  # [F+1 Y X]: present and future instance maps
+        ids, outputs = stream(images, pose)  # [F+1 Y X]: present and future instance maps
 
 A program with TensorRT keeps `Stream` and gives it another ``run``: a function from named inputs to named outputs.
 """
@@ -55,13 +55,18 @@ class Stream:
             global_from_ego: [4 4], any fixed global frame; float64.
 
         Returns:
-            what `decode` makes of the outputs, and ``raw``, the outputs themselves.
+            ids [F+1 Y X] of the present and future instants, 0 = background; and the named outputs of the graph.
         """
         pose = np.asarray(global_from_ego, dtype=np.float64)
         view = self.view or view_inputs(self.manifest, *self.rig, pose)
         inputs = {"images": np.ascontiguousarray(images, dtype=np.float32)[None], **view}
         outputs = self.run(inputs) if not self.instants else self._with_past(inputs, pose)
-        return {**decode(outputs, self.manifest), "raw": outputs}
+        coder = self.manifest["decode"]
+        if coder.get("type") != "InstanceFlowCoder":
+            raise ValueError(f"decode: expected InstanceFlowCoder, got {coder.get('type')}; decode.py knows no other")
+        ids = decode(outputs["segmentation"][0], outputs["flow"][0], coder["nms_kernel"], coder["center_threshold"],
+                     coder["max_centers"])
+        return ids, outputs
 
     def _with_past(self, inputs, pose):
         first = self.past is None

@@ -72,6 +72,8 @@ def clips_for(config: Any, model: Any, count: int, cameras: int | None) -> tuple
     from bevkit.export.graph import random_clip
     from bevkit.structures import collate_clips
 
+    if count < 1 or (cameras is not None and cameras < 1):
+        raise ValueError(f"--clips, --cameras: expected at least 1, got {count} and {cameras}")
     reason = ""
     if cameras is None and config.get("test_dataloader") is not None:
         # Labels are not needed, so neither are boxes nor a future.
@@ -85,7 +87,6 @@ def clips_for(config: Any, model: Any, count: int, cameras: int | None) -> tuple
             chosen = range(0, len(dataset), step)[:count]
             clips = [collate_clips([dataset[index]])["batch"] for index in chosen]
             return clips, list(dataset.cameras), f"{len(clips)} clips of {dataset.dataroot} {dataset.version}"
-    count_of_cameras = cameras or RANDOM_CAMERAS
-    size = model.view_transformer.image_size
-    clip = random_clip(model.grid, count_of_cameras, size, model.past + 1)
-    return [clip], [f"camera_{index}" for index in range(count_of_cameras)], f"noise of {count_of_cameras} cameras{reason}"
+    cameras = cameras or RANDOM_CAMERAS
+    clip = random_clip(model.grid, cameras, model.view_transformer.image_size, model.past + 1)
+    return [clip], [f"camera_{index}" for index in range(cameras)], f"noise of {cameras} cameras{reason}"

@@ -40,7 +40,7 @@ def write_artefact(model: DenseBEV, clips: Sequence[BEVBatch], out: Path, precis
         say: told what is being done.
 
     Returns:
-        The report: ``passed``, parity numbers, operators, sizes and times (see docs/export.md).
+        The report: ``passed``, parity numbers, operators, sizes and times (the keys are explained in deploy/README.md).
     """
     if precision not in TOLERANCE:
         raise ValueError(f"precision: expected one of {PRECISIONS}, got {precision!r}")

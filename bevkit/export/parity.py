@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from torch import Tensor
 
 from bevkit.export.graph import StreamState, Tensors, exportable, first_past, inputs_of, instants_of
 from bevkit.models.architectures import DenseBEV

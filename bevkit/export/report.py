@@ -12,9 +12,10 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [
         f"# Export, {report['precision']}: {'passed' if report['passed'] else 'NOT PASSED'}", "",
         *[f"{key}: {value}  " for key, value in report.get("source", {}).items()], "",
-        f"`{onnx['file']}`: {onnx['bytes'] / 1e6:.1f} MB, {onnx['nodes']} nodes, written in {onnx['seconds']:.0f} s", "",
+        f"`{onnx['file']}`: {onnx['bytes'] / 1e6:.1f} MB, {onnx['nodes']} nodes, made in {onnx['seconds']:.0f} s", "",
         "## ONNX Runtime against PyTorch", "",
-        f"{parity['instants']} instants, tolerance {parity['tolerance']:g}. Error: largest difference over largest value.",
+        f"{parity['instants']} instants, tolerance {parity['tolerance']:g}. "
+        "Error: largest difference over largest value.",
         "", "| output | relative error |", "|---|---|", *rows, "", maps_sentence(parity), "",
         "## TensorRT for RTX", "", tensorrt_sentence(report["tensorrt"]), "",
         "## Operators", "", ", ".join(f"{name} {count}" for name, count in onnx["operators"].items()), "",

@@ -4,13 +4,13 @@ import json
 import math
 
 import numpy as np
+import plan as vehicle
 import pytest
 import torch
 
 from bevkit.export.graph import exportable, named, random_clip
 from bevkit.export.manifest import settings
 from bevkit.geometry import rigid
-from deploy import plan as vehicle
 from tests.export.tiny import CAMERAS, IMAGE_SIZE, TINY, tiny_model
 
 

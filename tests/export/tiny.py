@@ -26,7 +26,7 @@ TINY: dict[str, Any] = dict(
 
 
 def tiny_model(**changes: Any) -> DenseBEV:
-    """Builds the tiny model, in evaluation; its random weights see vehicles in some cells, so that maps say something."""
+    """Builds the tiny model, in evaluation; random weights see vehicles in some cells, so that maps are not empty."""
     torch.manual_seed(0)
     model = MODELS.build({**TINY, **changes}).eval()
     if hasattr(model.head, "segmentation_head"):

@@ -1,0 +1,39 @@
+"""The vehicle's loop, without torch and bevkit, gives the maps of `DenseBEV.stream`, frame by frame."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from run_onnx import Stream
+
+from bevkit.export.graph import instants_of, random_clip
+from tests.export.tiny import CAMERAS, IMAGE_SIZE
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+
+@torch.no_grad()
+def test_a_stream_in_the_vehicle_is_the_stream_of_the_toolkit(artefact, model):
+    drive = random_clip(model.grid, CAMERAS, IMAGE_SIZE, frames=4, seed=3)
+    rig = drive.rig.flatten()[0]
+    vehicle = Stream(artefact[0] / "model.onnx", rig.image_from_camera.numpy(), rig.ego_from_camera.numpy())
+    found = 0
+    for scene in range(2):  # the second scene begins as fresh as the first
+        vehicle.restart()
+        state = None
+        for instant in instants_of(replace(drive, images=drive.images.flip(1)) if scene else drive):
+            raw, state = model.stream(model.data_preprocessor({"batch": instant})["batch"], state)
+            ids, outputs = vehicle(instant.images[0, 0].numpy(), instant.global_from_ego[0, 0].numpy())
+            np.testing.assert_allclose(outputs["flow"], raw.flow.numpy(), rtol=1e-3, atol=1e-4)
+            np.testing.assert_array_equal(ids, model.head.predict(raw)[0].ids.numpy())
+            found = max(found, int(ids.max()))
+    assert found > 0
+
+
+def test_the_loop_needs_neither_torch_nor_bevkit():
+    code = f"import sys; sys.path.insert(0, {str(DEPLOY)!r}); import run_onnx, build_engine; " \
+           "assert not {'torch', 'bevkit', 'onnxruntime', 'tensorrt'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
