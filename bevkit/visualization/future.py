@@ -40,20 +40,23 @@ def match_ids(truth: Any, prediction: Any) -> Ids:
 
 def draw_instant(canvas: BEVCanvas, ids: Any, now: int) -> Picture:
     """Draws the instances [F+1 Y X] at one instant, with where they were since the first instant as a fading trail."""
-    image = ground(canvas)
-    for earlier in range(now):
-        draw_ids(image, canvas, ids[earlier], alpha=0.10 + 0.18 * (earlier + 1) / (now + 1), outline=False)
-    draw_ids(image, canvas, ids[now])
-    return draw_ego(image, canvas)
+    order = list(range(now, -1, -1))
+    return _draw_layers(canvas, ids, order, [1.0] + [0.10 + 0.18 * (step + 1) / (now + 1) for step in order[1:]])
 
 
 def draw_trails(canvas: BEVCanvas, ids: Any) -> Picture:
     """Draws all instants [F+1 Y X] in one picture: the present solid, its futures fading the later they are."""
-    image = ground(canvas)
-    for later in range(len(ids) - 1, 0, -1):
-        # A later instant never covers an earlier one: it is drawn first and fainter.
-        draw_ids(image, canvas, ids[later], alpha=0.5 - 0.36 * (later - 1) / max(1, len(ids) - 2), outline=False)
-    draw_ids(image, canvas, ids[0])
+    order, slope = list(range(len(ids))), 0.36 / max(1, len(ids) - 2)
+    return _draw_layers(canvas, ids, order, [1.0] + [0.5 - slope * (step - 1) for step in order[1:]])
+
+
+def _draw_layers(canvas: BEVCanvas, ids: Any, order: Sequence[int], alphas: Sequence[float]) -> Picture:
+    """Draws instants of a horizon [F+1 Y X], each only where none before it in the order has drawn."""
+    image, free = ground(canvas), np.ones(np.asarray(ids[0]).shape, dtype=bool)
+    for instant, alpha in zip(order, alphas):
+        layer = np.asarray(ids[instant])
+        draw_ids(image, canvas, layer * free, alpha, outline=instant == order[0])
+        free &= layer == 0
     return draw_ego(image, canvas)
 
 

@@ -13,7 +13,7 @@ from bevkit.geometry import rigid
 from bevkit.structures import BEVClip, BEVFrame, BEVGrid
 from bevkit.visualization import cameras
 from bevkit.visualization.bev import BEVCanvas, draw_ego, ground
-from bevkit.visualization.future import Ids, draw_instant, draw_strip, draw_trails, match_ids, time_names
+from bevkit.visualization.future import Ids, draw_pairs, draw_strip, draw_trails, match_ids, time_names
 from bevkit.visualization.paint import MUTED, Picture, class_legend, column, row, titled, write
 from bevkit.visualization.report import SceneFigure
 
@@ -102,8 +102,8 @@ def horizon_figure(name: str, clip: BEVClip, truth: Any, prediction: Any, canvas
     """Makes a figure that stands at one keyframe and steps from its present through its futures [F+1 Y X]."""
     truth = ids_by_track(clip, truth, canvas.grid)
     prediction = match_ids(truth, prediction)
-    pairs = [(draw_instant(canvas, truth, now), draw_instant(canvas, prediction, now)) for now in range(len(truth))]
     view = camera_view(clip.present, width)
     small = BEVCanvas(canvas.grid, width // len(truth))
-    return SceneFigure(name, [] if view is None else [view], pairs, time_names(len(truth), step), note,
+    return SceneFigure(name, [] if view is None else [view], draw_pairs(canvas, truth, prediction),
+                       time_names(len(truth), step), note,
                        draw_strip(small, truth, prediction, step), scores or {})
