@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from bevkit.geometry import rigid
-from bevkit.models.coders import FieryMaps, InstanceFlowCoder, PowerBEVMaps
-from bevkit.models.coders.id_maps import backward_flow, centerness, offsets_to_centers
-from bevkit.models.coders.instance_maps import drawing_poses
+from bevkit.geometry.warp import affine_theta_fiery
+from bevkit.models.coders import FieryMaps, InstanceCenterCoder, InstanceFlowCoder, PowerBEVMaps
+from bevkit.models.coders.id_maps import backward_flow, centerness, forward_flow, offsets_to_centers
+from bevkit.models.coders.instance_maps import drawing_poses, warp_maps
 from bevkit.structures import BEVClip, BEVFrame, BEVGrid, Boxes3D, CameraRig
 
 POWERBEV = ["pb_labels_long", "pb_labels_short"]
@@ -112,12 +113,40 @@ def test_poses_and_calibration(golden, name):
     torch.testing.assert_close(motion, expected["future_egomotion"][: len(motion)], rtol=0, atol=precision)
 
 
+def authors_plans(motions: torch.Tensor, past: int, grid: BEVGrid) -> tuple[torch.Tensor, torch.Tensor]:
+    """Plans to the present and to the previous frame from the authors' float32 motion vectors [S 6]."""
+    previous_from_next = rigid.inverse(rigid.motion_matrix(motions[:-1]))
+    to_present = [torch.eye(4)] * past
+    for matrix_ in previous_from_next[past - 1:]:
+        to_present.append(to_present[-1] @ matrix_)
+    extent = (grid.x[1], grid.y[1])
+    return affine_theta_fiery(torch.stack(to_present), extent), affine_theta_fiery(previous_from_next, extent)
+
+
 def test_fiery_protocol(golden):
     data = golden("instance/fiery_labels.pt")
     config = data["meta"]["config"]
     protocol = FieryMaps(drop_invisible=config["filter_invisible_vehicles"])
     grid, clip = grid_of(config), clip_of(data)
-    maps = protocol(clip, grid)
-    assert torch.equal(maps.ids, turned(data["frame"]["instance"]).long())
-    warped = maps.in_present()[clip.past - 1:]
-    assert torch.equal(warped, turned(data["warped"]["instance"][0]).long())
+    drawn, frame = protocol(clip, grid), data["frame"]
+    assert torch.equal(drawn.ids, turned(frame["instance"]).long())
+    to_present, to_previous = authors_plans(frame["future_egomotion"], clip.past, grid)
+    now = clip.past - 1
+    torch.testing.assert_close(drawn.to_present[now:].float(), to_present[now:], rtol=0, atol=1e-4)
+    torch.testing.assert_close(drawn.to_previous.float(), to_previous, rtol=0, atol=1e-4)
+
+    assert torch.equal(offsets_to_centers(drawn.ids), turned(frame["offset"]).float())  # (row, column) = (x, y): ours
+    flow = forward_flow(drawn.ids, warp_maps(drawn.ids[1:], to_previous))
+    assert torch.equal(flow, turned(frame["flow"]).float())
+    torch.testing.assert_close(centerness(drawn.ids, config["sigma"]), turned(frame["centerness"]),
+                               rtol=1e-5, atol=1e-7)
+
+    expected = {name: turned(value[0]).float() for name, value in data["warped"].items()}
+    expected["segmentation"] = expected["segmentation"][:, 0]
+    exact = drawn._replace(to_present=to_present, to_previous=to_previous)
+    for maps, tolerated in [(exact, 0.0), (drawn, 1e-3)]:  # float32 motions move a cell in a thousand across a tie
+        targets = InstanceCenterCoder(grid, lambda *_, maps=maps: maps, sigma=config["sigma"]).encode(clip)
+        assert targets.keys() == expected.keys()
+        for name, value in targets.items():
+            different = ~torch.isclose(value.float(), expected[name], rtol=1e-5, atol=1e-6)
+            assert different.float().mean() <= tolerated, name

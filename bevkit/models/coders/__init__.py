@@ -1,7 +1,8 @@
 """Between truth and raw outputs, without a network."""
 
+from bevkit.models.coders.instance_center import InstanceCenterCoder
 from bevkit.models.coders.instance_flow import InstanceFlowCoder
 from bevkit.models.coders.instance_maps import FieryMaps, NativeMaps, PowerBEVMaps
 from bevkit.models.coders.occupancy import OccupancyCoder
 
-__all__ = ["FieryMaps", "InstanceFlowCoder", "NativeMaps", "OccupancyCoder", "PowerBEVMaps"]
+__all__ = ["FieryMaps", "InstanceCenterCoder", "InstanceFlowCoder", "NativeMaps", "OccupancyCoder", "PowerBEVMaps"]

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from bevkit.models.coders.grouping import VEHICLE, find_centers, group_cells, is_vehicle
 from bevkit.models.coders.id_maps import IGNORE, backward_flow, offsets_to_centers
 from bevkit.models.coders.instance_maps import LabelProtocol, build_protocol
 from bevkit.registry import MODELS
 from bevkit.structures import BEVClip, BEVGrid, FutureInstances
-
-VEHICLE = 1  # class index; 0 is background
 
 
 class SegmentationAndFlow(Protocol):
@@ -86,8 +84,9 @@ class InstanceFlowCoder:
         logits, flow = raw.segmentation.detach().float(), raw.flow.detach().float()
         probability = logits.softmax(dim=2)[:, :, VEHICLE]  # [B F+2 Y X]
         occupied = is_vehicle(logits)  # [B F+2 Y X]
-        present = torch.stack([self._group(*sample) for sample in zip(probability[:, 0], flow[:, 1], occupied[:, 1])])
-        ids = [present]  # each [B Y X]
+        centers = [find_centers(sample, self.center_threshold, self.nms_kernel, self.max_centers)
+                   for sample in probability[:, 0]]  # [B][K 2]
+        ids = [torch.stack([group_cells(*sample) for sample in zip(centers, flow[:, 1], occupied[:, 1])])]  # [B Y X]
         for step in range(2, flow.shape[1]):
             ids.append(follow(ids[-1], flow[:, step]) * occupied[:, step])
         return [FutureInstances(*sample) for sample in zip(torch.stack(ids, dim=1), probability[:, 1:], flow[:, 1:])]
@@ -108,32 +107,6 @@ class InstanceFlowCoder:
             _mark(logits[sample, 0], old_centers, new_centers)
         flow[flow == IGNORE] = 0
         return FlawlessOutput(torch.stack((torch.zeros_like(logits), logits), dim=2), flow)
-
-    def _group(self, probability: Tensor, flow: Tensor, occupied: Tensor) -> Tensor:
-        """Gives each occupied cell the number of the centre nearest to where it points: [Y X] int64."""
-        ids = torch.zeros(occupied.shape, dtype=torch.int64, device=occupied.device)
-        centers = self.find_centers(probability).to(flow.dtype)  # [K 2]
-        row, column = torch.nonzero(occupied, as_tuple=True)  # each [P]
-        if len(centers) and len(row):
-            x, y = column + flow[0, row, column], row + flow[1, row, column]
-            away_x, away_y = x[:, None] - centers[:, 0], y[:, None] - centers[:, 1]  # each [P K]
-            nearest = (away_x * away_x + away_y * away_y).sqrt().argmin(dim=1)
-            ids[row, column] = nearest.unique(return_inverse=True)[1] + 1  # only centres that someone points at count
-        return ids
-
-    def find_centers(self, probability: Tensor) -> Tensor:
-        """Returns the local maxima [K 2] (column, row) of a map [Y X], rear ones first, among these the right ones."""
-        kernel, margin = self.nms_kernel, self.nms_kernel // 2
-        highest = F.max_pool2d(probability[None, None], (kernel, 1), stride=1, padding=(margin, 0))
-        highest = F.max_pool2d(highest, (1, kernel), stride=1, padding=(0, margin))[0, 0]
-        peaks = (probability > self.center_threshold) & (probability == highest)
-        return torch.nonzero(peaks.T)[: self.max_centers]
-
-
-def is_vehicle(logits: Tensor) -> Tensor:
-    """Says where vehicle is the likeliest class of logits [B S K Y X]: [B S Y X] bool. (argmax is 100 times slower.)"""
-    others = torch.cat((logits[:, :, :VEHICLE], logits[:, :, VEHICLE + 1:]), dim=2)
-    return logits[:, :, VEHICLE] > others.amax(dim=2)
 
 
 def follow(ids: Tensor, flow: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ not be compared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -183,55 +183,55 @@ class PowerBEVMaps:
     freeze_within: float = 1.0
 
     def __call__(self, clip: BEVClip, grid: BEVGrid) -> InstanceMaps:
-        tracks = self._tracks(clip)
-        if not tracks:
-            return InstanceMaps(torch.zeros((len(clip.frames), *grid.shape), dtype=torch.int64))
-        polygons, exists = self._smoothed(clip, tracks)  # [S I 4 2], [S I]
+        columns = self._accepted(clip)
+        position, polygons = self._observed(clip, columns)
+        polygons, exists = self._smoothed(position, polygons)
         drawn = exists & self._inside(polygons, grid)
         drawn[clip.past:] &= drawn[: clip.past].any(dim=0)
-        ids = torch.arange(1, len(tracks) + 1)
+        ids = torch.arange(1, len(columns) + 1)
         cells = grid.cells_from_metric(polygons)
         return InstanceMaps(torch.stack([fill_polygons(grid.shape, cells[step, keep], ids[keep], self.rounding)
                                          for step, keep in enumerate(drawn)]))
 
-    def _tracks(self, clip: BEVClip) -> dict[int, dict[int, int]]:
-        """Returns, for every accepted vehicle in order of acceptance, the row of its box in each frame that has it."""
-        tracks: dict[int, dict[int, int]] = {}
-        for step, boxes in enumerate(frame_boxes(clip, drop_invisible=False)):
-            hidden = (boxes.visibility == 1) if self.drop_invisible else torch.zeros(len(boxes), dtype=torch.bool)
-            for row, (track, unseen) in enumerate(zip(boxes.track_ids.tolist(), hidden.tolist())):
-                if track in tracks:
-                    tracks[track][step] = row
-                elif step < clip.past and not unseen:
-                    tracks[track] = {step: row}
-        return tracks
+    def _accepted(self, clip: BEVClip) -> dict[int, int]:
+        """Returns the track ids of the vehicles seen up to the present, numbered from 0 in order of acceptance."""
+        columns: dict[int, int] = {}
+        for boxes in frame_boxes(clip, self.drop_invisible)[: clip.past]:
+            for track in boxes.track_ids.tolist():
+                columns.setdefault(track, len(columns))
+        return columns
 
-    def _smoothed(self, clip: BEVClip, tracks: dict[int, dict[int, int]]) -> tuple[Tensor, Tensor]:
-        """Returns the footprints [S I 4 2] in the present frame and whether each exists [S I]."""
-        steps, count = len(clip.frames), len(tracks)
+    def _observed(self, clip: BEVClip, columns: dict[int, int]) -> tuple[Tensor, Tensor]:
+        """Returns positions [S I 2] on the axes of the world and footprints [S I 4 2] in the present frame.
+
+        NaN stands where a vehicle has no box, or none that counts yet. Sizes are those of the first box.
+        """
         present_from_global = rigid.inverse(drawing_poses(clip, self.level_ego)[clip.past - 1])
-        position = torch.zeros(steps, count, 2, dtype=torch.float64)  # on the axes of the world
-        polygons = torch.zeros(steps, count, 4, 2, dtype=torch.float64)
-        exists = torch.zeros(steps, count, dtype=torch.bool)
-        first_sizes = torch.zeros(count, 3, dtype=torch.float64)
-        for step, (frame, boxes) in enumerate(zip(clip.frames, frame_boxes(clip, drop_invisible=False))):
-            columns = torch.tensor([i for i, rows in enumerate(tracks.values()) if step in rows], dtype=torch.int64)
-            rows = torch.tensor([rows[step] for rows in tracks.values() if step in rows], dtype=torch.int64)
-            boxes = boxes[rows]
-            fresh = ~exists[step - 1, columns] if step else torch.ones(len(columns), dtype=torch.bool)
-            first_sizes[columns[fresh]] = boxes.sizes.double()[fresh]
-            boxes = Boxes3D(**{**vars(boxes), "sizes": first_sizes[columns]})
-            target_from_ego = present_from_global @ frame.global_from_ego
-            new_position = rigid.transform(frame.global_from_ego, boxes.centers.double())[:, :2]
-            new_polygons = footprints(boxes, target_from_ego, self.level_ego).double()
-            if step:  # who is absent, and who moved too little, stays as it was
-                position[step], polygons[step], exists[step] = position[step - 1], polygons[step - 1], exists[step - 1]
-                far = ((new_position - position[step, columns]).abs() > self.freeze_within).any(dim=-1)
-                fresh = fresh | far
-            chosen = columns[fresh]
-            position[step, chosen], polygons[step, chosen] = new_position[fresh], new_polygons[fresh]
-            exists[step, chosen] = True
-        return polygons, exists
+        position = torch.full((len(clip.frames), len(columns), 2), torch.nan, dtype=torch.float64)
+        polygons = torch.full((len(clip.frames), len(columns), 4, 2), torch.nan, dtype=torch.float64)
+        sizes: dict[int, Tensor] = {}
+        for step, (every, visible) in enumerate(zip(frame_boxes(clip, False), frame_boxes(clip, self.drop_invisible))):
+            known = set(sizes) | set(visible.track_ids.tolist())
+            boxes = every[torch.tensor([track in columns and track in known for track in every.track_ids.tolist()],
+                                       dtype=torch.bool)]
+            tracks = boxes.track_ids.tolist()
+            for track, size in zip(tracks, boxes.sizes):
+                sizes.setdefault(track, size)
+            if tracks:
+                boxes = replace(boxes, sizes=torch.stack([sizes[track] for track in tracks]))
+            pose, where = clip.frames[step].global_from_ego, [columns[track] for track in tracks]
+            position[step, where] = rigid.transform(pose, boxes.centers.double())[:, :2]
+            polygons[step, where] = footprints(boxes, present_from_global @ pose, self.level_ego).double()
+        return position, polygons
+
+    def _smoothed(self, position: Tensor, polygons: Tensor) -> tuple[Tensor, Tensor]:
+        """Lets who is absent, or moves too little, stay as it was; returns footprints and existence [S I]."""
+        position, polygons = position.clone(), polygons.clone()
+        for step in range(1, len(position)):
+            moved = ((position[step] - position[step - 1]).abs() > self.freeze_within).any(dim=-1)
+            stays = ~(moved | position[step - 1, :, 0].isnan())  # NaN compares false: absent vehicles have not moved
+            position[step, stays], polygons[step, stays] = position[step - 1, stays], polygons[step - 1, stays]
+        return polygons, ~position[..., 0].isnan()
 
     @staticmethod
     def _inside(polygons: Tensor, grid: BEVGrid) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bevkit.models.coders.instance_flow import VEHICLE, is_vehicle
+from bevkit.models.coders.grouping import VEHICLE, is_vehicle
 from bevkit.models.coders.instance_maps import LabelProtocol, build_protocol
 from bevkit.registry import MODELS
 from bevkit.structures import BEVClip, BEVGrid, FutureInstances
