@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bevkit.cli.output import add_json_argument, console, examples, print_table, write_json
+from bevkit.cli.output import add_json_argument, add_set_argument, console, examples, print_table, write_json
 
 RANDOM_CAMERAS = 6  # of the noise that stands in for a data set
 
@@ -29,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="do not read the test data: compare on noise from a ring of N cameras")
     parser.add_argument("--dataroot", help="folder of the test data, in place of the config's")
     parser.add_argument("--no-tensorrt", action="store_true", help="do not build an engine with TensorRT for RTX")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-                        help="change values of the config")
+    add_set_argument(parser)
     add_json_argument(parser)
 
 

@@ -9,18 +9,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bevkit.cli.output import add_json_argument, console, print_table, write_json
+from bevkit.cli.output import add_json_argument, add_set_argument, console, examples, print_table, write_json
 
 if TYPE_CHECKING:
     from bevkit.structures import BEVClip, BEVGrid
     from bevkit.visualization.paint import Picture
     from bevkit.visualization.report import SceneFigure
 
-EXAMPLES = """
-  bevkit look configs/prediction/powerbev_long.py --out look
-  bevkit look configs/synthetic/powerbev.py --split val --count 8
-  bevkit look configs/tiny/powerbev.py --set train_dataloader.dataset.split=None
-"""
 NOTE = ("The input frames after augmentation, with boxes projected through the augmented rig: a box beside its object "
         "means a wrong rig. From above, forward is up, left is left, rings are metres. Colours mark tracks.")
 IGNORE = 255  # flow that no loss reads
@@ -32,8 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="which data set of the config, with its augmentation (default: train)")
     parser.add_argument("--count", type=int, default=4, metavar="N", help="clips to draw, spread evenly (default: 4)")
     parser.add_argument("--out", type=Path, default=Path("look"), metavar="DIR", help="where the pictures go")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the config")
+    add_set_argument(parser)
     add_json_argument(parser)
+    parser.epilog = examples(
+        "bevkit look configs/prediction/powerbev_long.py --out look",
+        "bevkit look configs/synthetic/powerbev.py --split val --count 8",
+        "bevkit look configs/tiny/powerbev.py --set train_dataloader.dataset.split=None")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import bevkit
-from bevkit.cli.output import Parser, complain, console, examples
+from bevkit.cli.output import Parser, complain, console
 from bevkit.suggest import nearest
 
 # Each verb is a module, imported only when it is called: its docstring says what it does, `add_arguments(parser)`
@@ -63,8 +63,6 @@ def dispatch(program: str, verbs: Verbs, words: list[str]) -> int:
     module = importlib.import_module(verbs[verb][0])
     parser = Parser(f"{program} {verb}", (module.__doc__ or "").strip())
     module.add_arguments(parser)
-    if parser.epilog is None:
-        parser.epilog = examples(*module.EXAMPLES.strip().splitlines())
     parser.add_argument("--traceback", action="store_true", help="show where an error came from, not only what it says")
     return guarded(module.run, parser.parse_args(rest))
 

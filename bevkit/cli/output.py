@@ -83,6 +83,12 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to FILE, as JSON")
 
 
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--set KEY=VALUE ..`` to a verb that reads a config; it may be given several times."""
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                        help="change options of the config, such as model.head.future=4")
+
+
 def write_json(path: Path | str | None, numbers: Any) -> None:
     """Writes numbers as JSON, whole or not at all: a reader never meets half a file. ``None`` as path writes nothing.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bevkit.cli.output import add_json_argument, console, print_table, write_json
+from bevkit.cli.output import add_json_argument, add_set_argument, console, examples, print_table, write_json
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
     from bevkit.structures import BEVClip
     from bevkit.visualization.report import SceneFigure
-
-EXAMPLES = """
-  bevkit predict configs/prediction/powerbev_long.py model.pth --version v1.0-mini --scene scene-0103
-  bevkit predict configs/prediction/powerbev_long.py model.pth --scene scene-0103 --whole-scene --out pictures
-  bevkit predict configs/prediction/powerbev_short.py model.pth --scene scene-0916 scene-0917 --json scores.json
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cameras", nargs="+", metavar="NAME", help="channels to use (default: the config's)")
     parser.add_argument("--count", type=int, default=40, metavar="N", help="keyframes a scene at most (default: 40)")
     parser.add_argument("--whole-scene", action="store_true", help="also keyframes without a whole past (the first one "
-                        "stands in) or without a whole future (no truth is shown)")
+                        "stands in) or a whole future (no truth is shown)")
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="where the pictures go")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the config")
+    add_set_argument(parser)
     add_json_argument(parser)
+    parser.epilog = examples(
+        "bevkit predict configs/prediction/powerbev_long.py model.pth --version v1.0-mini --scene scene-0103",
+        "bevkit predict configs/prediction/powerbev_long.py model.pth --scene scene-0103 --whole-scene --out pictures",
+        "bevkit predict configs/prediction/powerbev_short.py model.pth --scene scene-0916 --json scores.json")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bevkit.cli.output import examples
+from bevkit.cli.output import add_set_argument, examples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what training and testing have in common."""
     parser.add_argument("--work-dir", metavar="DIR",
                         help="where logs and checkpoints go (default: work_dirs/<name of the config>)")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-                        help="change values of the config")
+    add_set_argument(parser)
 
 
 def work_dir_of(args: argparse.Namespace) -> Path:

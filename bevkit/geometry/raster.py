@@ -32,5 +32,5 @@ def fill_polygons(shape: tuple[int, int], polygons: Tensor, values: Tensor, roun
     low, high = corners.min(axis=1, initial=np.inf), corners.max(axis=1, initial=-np.inf)  # [A 2]
     touching = ((high >= 0) & (low < np.array(shape[::-1]))).all(axis=1)
     for index in np.flatnonzero(touching):
-        cv2.fillPoly(canvas, [corners[index, :, ::-1].astype(np.int32)], int(values[index]))
+        cv2.fillPoly(canvas, [corners[index, :, ::-1].astype(np.int32)], (int(values[index]),))
     return torch.from_numpy(canvas.T).long()

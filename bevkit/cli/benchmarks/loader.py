@@ -13,17 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bevkit.cli.benchmarks import machine
-from bevkit.cli.output import add_json_argument, print_table, write_json
+from bevkit.cli.output import add_json_argument, examples, print_table, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bevkit.datasets.images import ImagePlan
 
-EXAMPLES = """
-bevkit benchmark loader --dataroot data/nuscenes --version v1.0-mini
-bevkit benchmark loader --dataroot data/nuscenes --version v1.0-trainval --size 256 704 --json loader.json
-"""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Way = Callable[[list[str], list["ImagePlan"]], "Tensor"]
 
@@ -38,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=3, metavar="N",
                         help="passes over them; the fastest counts (default: %(default)s)")
     add_json_argument(parser)
+    parser.epilog = examples(
+        "bevkit benchmark loader --dataroot data/nuscenes --version v1.0-mini",
+        "bevkit benchmark loader --dataroot data/nuscenes --version v1.0-trainval --size 256 704 --json loader.json")
 
 
 def run(args: argparse.Namespace) -> int:
