@@ -93,10 +93,10 @@ def train(cfg: Config, args: argparse.Namespace) -> Path:
 
 
 def score(cfg: Config, checkpoint: Path, out: Path) -> tuple[dict[str, float], dict[str, float]]:
-    from bevkit.engine.build import test
+    from bevkit.engine.build import evaluate
     from bevkit.engine.oracle import oracle_scores
 
-    scores = test(cfg, checkpoint, out / "test")
+    scores = evaluate(cfg, checkpoint, out / "test")
     return {name.split("/", 1)[1]: value for name, value in scores.items()}, oracle_scores(cfg)
 
 

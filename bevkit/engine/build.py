@@ -136,7 +136,7 @@ def use_amp(cfg: Config, dtype: str) -> None:
         raise ValueError(f"amp: expected bf16 or fp16, got {dtype!r}")
 
 
-def test(cfg: Config, checkpoint: str | Path, work_dir: str | Path) -> dict[str, float]:
+def evaluate(cfg: Config, checkpoint: str | Path, work_dir: str | Path) -> dict[str, float]:
     """Scores a checkpoint on the test data of a config; every process of a torchrun gets the same numbers."""
     runner = build_runner(cfg, work_dir)
     load_weights(getattr(runner.model, "module", runner.model), checkpoint)

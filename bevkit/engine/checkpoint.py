@@ -76,9 +76,9 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
 
 
 def _plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
+    if type(value) in (list, tuple):
         return all(_plain(item) for item in value)
-    return value is None or isinstance(value, (bool, int, float, str))
+    return type(value) in (bool, int, float, str, type(None))  # no subclass: numpy's float64 is a float too
 
 
 @HOOKS.register_module()

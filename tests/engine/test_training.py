@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bevkit.engine.build import build_runner, load_model, test
+from bevkit.engine.build import build_runner, evaluate, load_model
 from bevkit.engine.checkpoint import latest_checkpoint, read_checkpoint
 from bevkit.engine.config import load_config
 from tests.conftest import ROOT
@@ -61,11 +61,11 @@ def test_checkpoints_hold_the_config_and_no_code(tmp_path, tiny_overrides):
 
 
 def test_bfloat16_and_ema_train(tmp_path, tiny_overrides):
-    overrides = [*tiny_overrides, "train_cfg.max_epochs=1", "custom_hooks=[dict(type='PlainCheckpointHook'), "
-                 "dict(type='EMAHook', momentum=0.1)]"]
+    overrides = [*tiny_overrides, "train_cfg.max_epochs=1", "custom_hooks=[{'type': 'PlainCheckpointHook'}, "
+                 "{'type': 'EMAHook', 'momentum': 0.1}]"]
     checkpoint = train(tmp_path, overrides, amp="bf16")
     assert "ema_state_dict" in checkpoint
-    scores = test(load_config(CONFIG, tiny_overrides), latest_checkpoint(tmp_path), tmp_path / "test")
+    scores = evaluate(load_config(CONFIG, tiny_overrides), latest_checkpoint(tmp_path), tmp_path / "test")
     assert all(value == value for value in scores.values())
 
 
@@ -73,7 +73,7 @@ def test_two_processes_score_as_one(tmp_path, tiny_overrides):
     checkpoint = tmp_path / "run"
     train(checkpoint, [*tiny_overrides, "train_cfg.max_epochs=1"])
     path = latest_checkpoint(checkpoint)
-    alone = test(load_config(CONFIG, tiny_overrides), path, tmp_path / "alone")
+    alone = evaluate(load_config(CONFIG, tiny_overrides), path, tmp_path / "alone")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29541", "-m", "bevkit",
                "test", CONFIG, str(path), "--work-dir", str(tmp_path / "two"), "--json", str(tmp_path / "two.json"),
                "--set", *tiny_overrides]
