@@ -104,7 +104,7 @@ class _Strip:
 
 def _parked_row(strip: _Strip, rng: np.random.Generator, first: float) -> list[Standing]:
     found, along = [], first + float(rng.exponential(4.0))
-    crowd = rng.uniform(5.0, 40.0)
+    crowd = rng.uniform(8.0, 60.0)
     while True:
         kind = str(rng.choice(["car", "truck", "trailer", "motorcycle", "bus"], p=[0.84, 0.07, 0.04, 0.03, 0.02]))
         actor = make_actor(kind, rng, parked=True)

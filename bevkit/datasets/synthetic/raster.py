@@ -77,14 +77,13 @@ class DepthBuffer:
         self.unproject = np.linalg.inv(intrinsics)
 
     def _plane(self, linear: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-        a, b, c = (np.float32(v) for v in linear)
+        a, b, c = linear.astype(np.float32)
         return (b * self.rows[rows] + c) + a * self.columns[columns]
 
-    def _window(self, pixels: np.ndarray) -> tuple[slice, slice] | None:
-        x0, y0 = (pixels.min(0) >> _SHIFT).tolist()
-        x1, y1 = ((pixels.max(0) >> _SHIFT) + 2).tolist()
-        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, self.width), min(y1, self.height)
-        return (slice(y0, y1), slice(x0, x1)) if x1 > x0 and y1 > y0 else None
+    def _windows(self, pixels: np.ndarray) -> np.ndarray:
+        """Frames outlines [F C 2]: first column, first row, end column, end row; empty where nothing is in view."""
+        low, high = pixels.min(1) >> _SHIFT, (pixels.max(1) >> _SHIFT) + 2
+        return np.concatenate([np.maximum(low, 0), np.minimum(high, (self.width, self.height))], 1)
 
     def draw_faces(self, faces: Faces) -> tuple[dict[int, int], np.ndarray]:
         """Draws all faces; returns, per actor, the pixels it would fill if nothing hid it, and the planes [F 3]."""
@@ -95,51 +94,59 @@ class DepthBuffer:
         crosses = (faces.corners[..., 2] < NEAR).any(1)
         safe = np.where(crosses[:, None, None], np.array([0, 0, 1.0]), faces.corners)
         pixels = fixed_point(safe, self.intrinsics)  # F C 2
+        windows = self._windows(pixels)
+        windows[crosses] = (0, 0, self.width, self.height)
+        order = np.argsort(faces.owner, kind="stable")
+        order = order[(windows[order, 2:] > windows[order, :2]).all(1)]
+        owners = faces.owner[order]
+        frames = windows.tolist()
         silhouette = np.zeros((self.height, self.width), np.uint8)
         whole: dict[int, int] = {}
-        order = np.argsort(faces.owner, kind="stable")
-        owners = faces.owner[order]
         starts = np.flatnonzero(np.diff(owners, prepend=-9))
         for start, end in zip(starts, [*starts[1:], len(order)]):
-            windows = []
-            for number in order[start:end]:
-                outline = pixels[number]
+            owner, group = int(owners[start]), order[start:end]
+            for number in group.tolist():
+                outline, frame = pixels[number], frames[number]
                 if crosses[number]:
                     clipped = clip_near(faces.corners[number])
                     if len(clipped) < 3:
                         continue
                     outline = fixed_point(clipped, self.intrinsics)
-                window = self._window(outline)
-                if window is not None:
-                    self._draw(number, outline, window, planes[number], silhouette if owners[start] >= 0 else None)
-                    windows.append(window)
-            if owners[start] >= 0 and windows:
-                rows = slice(min(w[0].start for w in windows), max(w[0].stop for w in windows))
-                columns = slice(min(w[1].start for w in windows), max(w[1].stop for w in windows))
-                whole[int(owners[start])] = cv2.countNonZero(silhouette[rows, columns])
-                silhouette[rows, columns] = 0
+                    frame = self._windows(outline[None])[0].tolist()
+                    if frame[2] <= frame[0] or frame[3] <= frame[1]:
+                        continue
+                self._draw(number, outline, frame, planes[number], silhouette if owner >= 0 else None)
+            if owner >= 0:
+                x0, y0 = windows[group, :2].min(0)
+                x1, y1 = windows[group, 2:].max(0)
+                whole[owner] = cv2.countNonZero(silhouette[y0:y1, x0:x1])
+                silhouette[y0:y1, x0:x1] = 0
         return whole, planes
 
-    def _draw(self, number: int, outline: np.ndarray, window: tuple, plane: np.ndarray,
+    def _draw(self, number: int, outline: np.ndarray, frame: list[int], plane: np.ndarray,
               silhouette: np.ndarray | None) -> None:
-        rows, columns = window
-        mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
-        fill(mask, outline - np.array([columns.start << _SHIFT, rows.start << _SHIFT], np.int32))
+        x0, y0, x1, y1 = frame
+        rows, columns = slice(y0, y1), slice(x0, x1)
+        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        fill(mask, outline - np.array((x0 << _SHIFT, y0 << _SHIFT), np.int32))
         if silhouette is not None:
-            np.bitwise_or(silhouette[rows, columns], mask, out=silhouette[rows, columns])
+            part = silhouette[rows, columns]
+            np.bitwise_or(part, mask, out=part)
         depth = self._plane(plane, rows, columns)
         before = self.inverse_depth[rows, columns]
-        wins = (depth > before) & mask.view(bool)
+        wins = depth > before
+        wins &= mask.view(bool)
         np.copyto(before, depth, where=wins)
-        np.copyto(self.face[rows, columns], np.int32(number), where=wins)
+        np.copyto(self.face[rows, columns], number, where=wins)
 
     def draw_sprite(self, corners: np.ndarray, alpha: np.ndarray, number: int) -> None:
         """Draws one cut-out plant. `corners` [4 3]: low left, low right, high right, high left, camera axes."""
         if corners[:, 2].min() < NEAR:
             return
-        window = self._window(fixed_point(corners, self.intrinsics))
-        if window is None:
+        x0, y0, x1, y1 = self._windows(fixed_point(corners, self.intrinsics)[None])[0].tolist()
+        if x1 <= x0 or y1 <= y0:
             return
+        window = slice(y0, y1), slice(x0, x1)
         along, upward = corners[1] - corners[0], corners[3] - corners[0]
         normal = np.cross(along, upward)
         plane = normal @ self.unproject / (normal @ corners[0])

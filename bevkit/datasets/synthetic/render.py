@@ -10,7 +10,7 @@ import numpy as np
 from .ground import LEVELS, TEXEL
 from .mood import Mood, noise_texture
 from .raster import DepthBuffer, Faces, clip_near, fill, fixed_point, texture_axis
-from .scenery import MIPS, TILE, TILE_SIZE
+from .scenery import TILE, TILE_SIZE
 from .stage import Stage
 from .streets import EXTENT
 
@@ -61,59 +61,63 @@ class Camera:
 
     def _colours(self, buffer: DepthBuffer, faces: Faces, planes: np.ndarray, camera: np.ndarray, rays: np.ndarray,
                  poses: np.ndarray) -> np.ndarray:
+        """Gives every pixel its colour: [h w 3] float32. Pixels go by their flat numbers from here on."""
+        face, inverse_depth = buffer.face.reshape(-1), buffer.inverse_depth.reshape(-1)
         palette = np.concatenate([faces.colours, np.zeros((2, 3))]).astype(np.float32)
-        image = palette[buffer.face]  # -1 and -2 find the two blanks at the end
-        plants = buffer.face == -2
-        image[plants] = self.foliage[buffer.texel[plants]]
-        textured = np.append(faces.texture >= 0, (False, False))
-        wall = np.nonzero(textured[buffer.face])
-        if len(wall[0]):
-            image[wall] = self._walls(buffer, faces, planes, *wall)
-        bare = buffer.face == -1
-        sky = bare & (buffer.inverse_depth <= 1 / 600)
-        floor = np.nonzero(bare & ~sky)
-        if len(floor[0]):
-            image[floor] = self._floor(buffer, camera, rays, poses, *floor)
-        haze = np.exp(np.float32(-1 / self.mood.haze) / np.maximum(buffer.inverse_depth, 1e-4))[..., None]
+        image = np.take(palette, face, axis=0, mode="wrap")  # -1 and -2 find the two blanks at the end
+        plants = np.flatnonzero(face == -2)
+        image[plants] = self.foliage[buffer.texel.reshape(-1)[plants]]
+        walls = np.flatnonzero(np.take(np.append(faces.texture >= 0, (False, False)), face, mode="wrap"))
+        if len(walls):
+            image[walls] = self._walls(walls, buffer, faces, planes)
+        sky = inverse_depth <= 1 / 600
+        floor = np.flatnonzero((face == -1) & ~sky)
+        if len(floor):
+            image[floor] = self._floor(floor, buffer, camera, rays, poses)
+        haze = np.exp(np.float32(-1 / self.mood.haze) / np.maximum(inverse_depth, 1e-3))[:, None]
         air = self.mood.horizon.astype(np.float32)
-        image = air + (image - air) * haze
-        above = np.nonzero(sky)
-        if len(above[0]):
-            image[above] = self.sky.look(np.stack([r[0] * above[1] + r[1] * above[0] + r[2] for r in rays], 1))
-        return image
+        image -= air
+        image *= haze
+        image += air
+        above = np.flatnonzero(sky)
+        if len(above):
+            y, x = np.divmod(above, self.fine[0])
+            image[above] = self.sky.look(np.stack([r[0] * x + r[1] * y + r[2] for r in rays.astype(np.float32)], 1))
+        return image.reshape(self.fine[1], self.fine[0], 3)
 
-    def _walls(self, buffer: DepthBuffer, faces: Faces, planes: np.ndarray, rows: np.ndarray,
-               columns: np.ndarray) -> np.ndarray:
-        number = buffer.face[rows, columns]
+    def _walls(self, pixels: np.ndarray, buffer: DepthBuffer, faces: Faces, planes: np.ndarray) -> np.ndarray:
+        number = buffer.face.reshape(-1)[pixels]
+        rows, columns = np.divmod(pixels.astype(np.int32), np.int32(self.fine[0]))
         forms = np.zeros((len(planes), 2, 3), np.float32)
-        for face in np.unique(number):
+        for face in np.flatnonzero(np.bincount(number)):
             for k, axis in enumerate((faces.along[face], faces.upward)):
                 forms[face, k] = texture_axis(planes[face], faces.origins[face], axis, buffer.unproject)
-        form = forms[number]
-        depth = 1 / buffer.inverse_depth[rows, columns]
-        u, v = ((form[:, k, 0] * columns + form[:, k, 1] * rows + form[:, k, 2]) * depth for k in (0, 1))
+        depth = 1 / buffer.inverse_depth.reshape(-1)[pixels]
+        u, v = ((a[number] * columns + b[number] * rows + c[number]) * depth for a, b, c in forms.transpose(1, 2, 0))
         column = (u * (TILE / TILE_SIZE[0])).astype(np.int32) % TILE
         row = (TILE - 1) - (v * (TILE / TILE_SIZE[1])).astype(np.int32) % TILE
-        texels = depth * (TILE / TILE_SIZE[0] / self.intrinsics[0, 0])
-        level = np.clip(np.log2(np.maximum(texels, 1e-3)) / 2 + 0.5, 0, MIPS - 1).astype(np.int32)
+        texels = depth * np.float32(TILE / TILE_SIZE[0] / self.intrinsics[0, 0])
+        level = (texels > 2).astype(np.int32) + (texels > 8)  # each level is four times coarser
         kind = faces.texture[number]
-        return self.stage.scenery.facades[level, kind, row, column] * faces.colours[number].astype(np.float32)
+        return self.stage.scenery.facades[level, kind, row, column] * faces.colours.astype(np.float32)[number]
 
-    def _floor(self, buffer: DepthBuffer, camera: np.ndarray, rays: np.ndarray, poses: np.ndarray, rows: np.ndarray,
-               columns: np.ndarray) -> np.ndarray:
-        depth = 1 / buffer.inverse_depth[rows, columns]
-        x, y = (camera[k, 3] + depth * (rays[k, 0] * columns + rays[k, 1] * rows + rays[k, 2]).astype(np.float32)
-                for k in (0, 1))
-        footprint = depth * np.sqrt(depth / camera[2, 3]) / self.intrinsics[0, 0]  # across times along, geometric mean
-        level = np.clip(np.log2(np.maximum(footprint / TEXEL, 1e-3)) + 0.5, 0, LEVELS - 1).astype(np.int32)
-        colour = np.empty((len(rows), 3), np.float32)
+    def _floor(self, pixels: np.ndarray, buffer: DepthBuffer, camera: np.ndarray, rays: np.ndarray,
+               poses: np.ndarray) -> np.ndarray:
+        rows, columns = np.divmod(pixels.astype(np.int32), np.int32(self.fine[0]))
+        depth = 1 / buffer.inverse_depth.reshape(-1)[pixels]
+        x, y = (np.float32(camera[k, 3]) + depth * (a * columns + b * rows + c)
+                for k, (a, b, c) in enumerate(rays[:2].astype(np.float32)))
+        # a texel's length on the screen is the geometric mean of its width and of its foreshortened depth
+        footprint = depth * np.sqrt(depth / np.float32(camera[2, 3])) / np.float32(self.intrinsics[0, 0] * TEXEL)
+        level = sum((footprint > 1.41 * 2 ** k).astype(np.int8) for k in range(LEVELS - 1))
+        colour = np.empty((len(pixels), 3), np.float32)
         for k in range(LEVELS):
             here = np.flatnonzero(level == k)
             if len(here):
                 texel = TEXEL * 2 ** k
                 colour[here] = _sample(self.ground[k], x[here] / texel - 0.5, (EXTENT - y[here]) / texel - 0.5)
         flat = self.stage.light(np.array([[0.0, 0.0, 1.0]]))[0]
-        shade = self._shadows(camera, poses)[rows, columns, None]
+        shade = self._shadows(camera, poses).reshape(-1)[pixels, None]
         return colour * (flat.astype(np.float32) * (shade * np.float32(1 / 255)))
 
     def _shadows(self, camera: np.ndarray, poses: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CORNERS = 8
+_PADDED = {n: np.minimum(np.arange(CORNERS), n - 1) for n in range(3, CORNERS + 1)}  # repeats the last corner
 GLASS, TYRE, RIM, STEEL = (52, 42, 36), (28, 27, 26), (150, 150, 152), (110, 108, 104)  # BGR
 WHITE_LIGHT, RED_LIGHT, AMBER = (235, 245, 250), (40, 30, 190), (30, 150, 240)
 SKINS = [(150, 180, 220), (110, 150, 200), (70, 100, 150), (50, 70, 105), (130, 165, 210)]
@@ -32,20 +33,14 @@ class Builder:
 
     def __init__(self) -> None:
         self.faces: list[np.ndarray] = []
-        self.normals: list[np.ndarray] = []
+        self.inside: list[np.ndarray] = []
         self.colours: list[tuple] = []
         self.glow: list[float] = []
 
     def face(self, corners: np.ndarray, inside: np.ndarray, colour: tuple, glow: float = 0.0) -> None:
         """Adds one flat convex face that looks away from the point `inside`."""
-        following = np.roll(corners, -1, 0)
-        normal = np.cross(corners, following).sum(0)
-        normal = normal / (np.linalg.norm(normal) + 1e-12)
-        if normal @ (corners.mean(0) - inside) < 0:
-            normal = -normal
-        padded = np.concatenate([corners, np.repeat(corners[-1:], CORNERS - len(corners), 0)])
-        self.faces.append(padded)
-        self.normals.append(normal)
+        self.faces.append(corners[_PADDED[len(corners)]])
+        self.inside.append(inside)
         self.colours.append(colour)
         self.glow.append(glow)
 
@@ -112,9 +107,13 @@ class Builder:
 
     def build(self) -> Mesh:
         """Packs the faces."""
-        corners = np.stack(self.faces)
+        corners = np.stack(self.faces)  # F C 3
+        normals = np.cross(corners, np.roll(corners, -1, 1)).sum(1)
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
+        outwards = (normals * (corners.mean(1) - np.stack(self.inside))).sum(1)
+        normals[outwards < 0] *= -1
         sizes = np.ptp(corners, axis=1).max(1)
-        return Mesh(corners, np.stack(self.normals), np.array(self.colours, float), sizes, np.array(self.glow))
+        return Mesh(corners, normals, np.array(self.colours, float), sizes, np.array(self.glow))
 
 
 def paint(rng: np.random.Generator) -> tuple[float, float, float]:

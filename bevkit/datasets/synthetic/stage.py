@@ -12,7 +12,7 @@ from .shapes import Mesh
 from .world import World
 
 ACTOR_RANGE, WALL_RANGE, SPRITE_RANGE = 95.0, 220.0, 130.0  # m
-SMALLEST = 1.3  # faces less wide than this many pixels are not drawn
+SMALLEST = 2.0  # faces less wide than this many pixels are not drawn
 
 
 class Stage:

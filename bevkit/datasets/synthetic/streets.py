@@ -123,7 +123,7 @@ class Streets:
             float(rng.uniform(0, 2 * np.pi)))
         self.roads = [self._parallel_roads(rng), self._parallel_roads(rng)]  # [0]: along x, centre is y; [1]: along y
         self.lanes: list[Lane] = []
-        self.lights = {(i, j): float(rng.uniform(0, 20)) if rng.random() < 0.2 else None
+        self.lights = {(i, j): float(rng.uniform(0, 20)) if rng.random() < 0.15 else None
                        for i in range(ROADS) for j in range(ROADS)}
         self.crossings: list[np.ndarray] = []  # each [2 2]: middle of the zebra's two ends, on the plan
         self._crossing_of: dict[tuple[int, int, int], int] = {}
@@ -136,7 +136,7 @@ class Streets:
     def _parallel_roads(rng: np.random.Generator) -> list[Road]:
         gaps = rng.uniform(66, 100, ROADS - 1)
         centres = EXTENT / 2 + np.concatenate([[0], np.cumsum(gaps)]) - gaps.sum() / 2
-        return [Road(float(c), int(rng.choice([1, 2], p=[0.45, 0.55])), bool(rng.random() < 0.5),
+        return [Road(float(c), int(rng.choice([1, 2], p=[0.3, 0.7])), bool(rng.random() < 0.5),
                      bool(rng.random() < 0.5)) for c in centres]
 
     # ------------------------------------------------------------------ the plan

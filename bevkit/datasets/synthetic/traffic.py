@@ -7,7 +7,10 @@ keeps vehicles from driving through one another. Metres, seconds, radians.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import accumulate
+from math import inf
 
 import numpy as np
 
@@ -15,10 +18,12 @@ from .actors import KINDS, Actor, make_actor
 from .streets import EXTENT, Streets, Walk, arc_length
 
 STEP = 0.1
+HITCH = 0.8  # m between a truck and its trailer
 WARM_UP = 8.0  # the traffic runs this long before anybody looks
 GREEN, CYCLE = 8.0, 20.0  # a light's green time for each axis, and the time after which it repeats
-GAP = 42.0  # mean free way between vehicles at the start, m
+GAP = 52.0  # mean free way between vehicles at the start, m
 PATIENCE = 3.0  # who waits this much longer goes first
+BRAKE = 1.8  # m/s2 before curves
 SIDE_PULL = 2.4  # sideways acceleration in turns, m/s2
 
 
@@ -28,18 +33,21 @@ class Vehicle:
 
     bodies: list[Actor]
     lanes: list[int]
-    starts: np.ndarray  # route metres at which each lane begins, and the end of the last
+    starts: list[float]  # route metres at which each lane begins, and the end of the last
     along: np.ndarray  # route metres of each route point
     points: np.ndarray  # [n 2]
-    limit: np.ndarray  # highest speed at each route point
+    limit: list[float]  # highest speed at every whole metre of the route
     front: float  # route metres of the front bumper
     speed: float
     granted: dict[int, float] = field(default_factory=dict)  # turns reserved, and their starts in route metres
     history: list[float] = field(default_factory=list)
 
-    @property
-    def length(self) -> float:
-        return sum(body.size[0] for body in self.bodies) + 0.8 * (len(self.bodies) - 1)
+    def __post_init__(self) -> None:
+        self.length = sum(body.size[0] for body in self.bodies) + HITCH * (len(self.bodies) - 1)
+
+    def lane_at(self, along: float) -> int:
+        """Which lane of the route a point of the route is on."""
+        return min(max(bisect_right(self.starts, along) - 1, 0), len(self.lanes) - 1)
 
     def poses(self) -> list[np.ndarray]:
         """Where each body was at every step: [T 3] x, y, yaw. Axles follow the route, so bodies cut corners."""
@@ -49,7 +57,7 @@ class Vehicle:
             nose, tail = (self._at(front - length / 2 + sign * 0.3 * length) for sign in (1, -1))
             heading = np.unwrap(np.arctan2(*(nose - tail).T[::-1]))
             found.append(np.column_stack([(nose + tail) / 2, heading]))
-            front = front - length - 0.8
+            front = front - length - HITCH
         return found
 
     def _at(self, along: np.ndarray) -> np.ndarray:
@@ -81,7 +89,7 @@ class Traffic:
     """Everybody who moves in one town. Vehicle 0 carries the cameras."""
 
     def __init__(self, streets: Streets, rng: np.random.Generator, duration: float) -> None:
-        self.streets, self.rng, self.reach = streets, rng, (duration + WARM_UP) * 14 + 60
+        self.streets, self.rng, self.seconds = streets, rng, duration + WARM_UP
         self.time = -WARM_UP
         self.taken: dict[int, list[tuple[Vehicle, float]]] = {}  # turn -> who is on it or about to be, and its start
         self.blocked: dict[int, int] = {}  # zebra -> reserved turns over it
@@ -106,19 +114,19 @@ class Traffic:
     # ------------------------------------------------------------------ who starts where
 
     def _vehicle(self, bodies: list[Actor], lane: int, front: float, cruise: float, turns: bool = True) -> Vehicle:
-        lanes = self._route(lane, turns)
+        lanes = self._route(lane, turns, self.seconds * cruise + 60)
         parts = [self.streets.lanes[n].points for n in lanes]
         points = np.concatenate([parts[0]] + [p[1:] for p in parts[1:]])
         along = arc_length(points)
-        starts = np.concatenate([[0], np.cumsum([self.streets.lanes[n].length for n in lanes])])
+        starts = list(accumulate((self.streets.lanes[n].length for n in lanes), initial=0.0))
         limit = _speed_limits(points, along, cruise)
-        speed = float(np.interp(front, along, limit)) * 0.8
+        speed = limit[int(front)] * 0.8
         return Vehicle(bodies, lanes, starts, along, points, limit, front, speed)
 
-    def _route(self, lane: int, turns: bool) -> list[int]:
+    def _route(self, lane: int, turns: bool, reach: float) -> list[int]:
         """Picks the way on at every junction. Long vehicles (turns=False) go straight where they can."""
         route, length = [lane], self.streets.lanes[lane].length
-        while length < self.reach:
+        while length < reach:
             ways = self.streets.lanes[route[-1]].next
             if len(ways) > 1:
                 weight = {"straight": 0.5 if turns else 50.0, "left": 0.25, "right": 0.25}
@@ -138,7 +146,7 @@ class Traffic:
         for _ in range(60):
             lane = int(self.rng.choice(stretches))
             vehicle = self._vehicle([car], lane, float(self.rng.uniform(8, 20)), float(self.rng.uniform(9.5, 13)))
-            seen = vehicle.points[vehicle.along < 0.6 * self.reach]
+            seen = vehicle.points[vehicle.along < 6 * self.seconds]
             turns = sum(self.streets.lanes[n].turn in ("left", "right") for n in vehicle.lanes[:6])
             score = min(turns, 2) * 25 - max(0.0, np.linalg.norm(seen - EXTENT / 2, axis=1).max() - 120)
             if score > best_score:
@@ -149,7 +157,7 @@ class Traffic:
     def _fill_lanes(self) -> None:
         """Puts vehicles on every stretch, more of them where the recording car will pass."""
         rng, ego = self.rng, self.vehicles[0]
-        seen = ego.points[ego.along < 0.5 * self.reach]
+        seen = ego.points[ego.along < 6 * self.seconds]
         for number, lane in enumerate(self.streets.lanes):
             if lane.turn:
                 continue
@@ -188,9 +196,9 @@ class Traffic:
         rng, target = self.rng, walk.ends[1]
         parts, spans, length = [walk.points], [(0.0, arc_length(walk.points)[-1], walk.crossing)], 0.0
         last = walk
-        while length < pace * self.reach / 14 + 3:
+        while length < 1.3 * pace * self.seconds + 3:
             ways = [(w, b) for w, b in leaving[target] if w is not last]
-            weight = np.array([0.2 if w.crossing >= 0 else 1.0 for w, _ in ways])
+            weight = np.array([0.12 if w.crossing >= 0 else 1.0 for w, _ in ways])
             pick, end = ways[int(rng.choice(len(ways), p=weight / weight.sum()))]
             parts.append((pick.points if pick.ends[1] == end else pick.points[::-1])[1:])
             length = spans[-1][1] + arc_length(pick.points)[-1]
@@ -216,24 +224,22 @@ class Traffic:
         """Lists for every lane who covers a part of it: rear and front in lane metres, speed, vehicle number."""
         found: dict[int, list[tuple[float, float, float, int]]] = {}
         for number, vehicle in enumerate(self.vehicles):
-            rear = vehicle.front - vehicle.length
-            first, last = np.searchsorted(vehicle.starts, (rear, vehicle.front), side="right") - 1
-            for k in range(max(first, 0), min(last, len(vehicle.lanes) - 1) + 1):
+            rear, front = vehicle.front - vehicle.length, vehicle.front
+            for k in range(vehicle.lane_at(rear), vehicle.lane_at(front) + 1):
                 start = vehicle.starts[k]
-                found.setdefault(vehicle.lanes[k], []).append(
-                    (rear - start, vehicle.front - start, vehicle.speed, number))
+                found.setdefault(vehicle.lanes[k], []).append((rear - start, front - start, vehicle.speed, number))
         return found
 
     def _acceleration(self, number: int, vehicle: Vehicle, occupants: dict) -> float:
         """Decides how to push the pedals: m/s2 by the intelligent driver model."""
         speed, front = vehicle.speed, vehicle.front
-        wish = max(0.5, float(np.interp(front, vehicle.along, vehicle.limit)))
+        wish = vehicle.limit[int(front)]
         if speed > wish:
             pull = -min(3.5, (speed - wish) / 0.4)
         else:
             pull = 1.8 * (1 - (speed / wish) ** 4)
-        k = int(np.searchsorted(vehicle.starts, front, side="right")) - 1
-        gap, lead = np.inf, 0.0
+        k = vehicle.lane_at(front)
+        gap, lead = inf, 0.0
         while k < len(vehicle.lanes) and vehicle.starts[k] < front + 55:
             lane = vehicle.lanes[k]
             if self.streets.lanes[lane].turn and vehicle.starts[k] > front and lane not in vehicle.granted:
@@ -243,13 +249,13 @@ class Traffic:
             for rear, nose, other_speed, other in occupants.get(lane, ()):
                 if other != number and nose + vehicle.starts[k] > front:
                     gap, lead = min((gap, lead), (rear + vehicle.starts[k] - front, other_speed))
-            if gap < np.inf:
+            if gap < inf:
                 break
             k += 1
-        if gap < np.inf:
+        if gap < inf:
             wanted = 1.8 + max(0.0, speed * 1.1 + speed * (speed - lead) / 4.2)
             pull = min(pull, 1.8 * (1 - (speed / wish) ** 4 - (wanted / max(gap, 0.1)) ** 2))
-        return float(np.clip(pull, -7.0, 2.0))
+        return min(max(pull, -7.0), 2.0)
 
     def _reserve(self, vehicle: Vehicle, k: int, occupants: dict) -> bool:
         """Asks for the right to enter the junction by the k-th lane of the route."""
@@ -264,16 +270,16 @@ class Traffic:
                 rear < room and speed < 2 for rear, _, speed, _ in occupants.get(vehicle.lanes[k + 1], ())):
             self.waiting.pop(number, None)
             return False
-        since = self.waiting.setdefault(number, -np.inf if first else self.time)
+        since = self.waiting.setdefault(number, -inf if first else self.time)
         for other, clear in turn.conflicts.items():
-            if self.waiting.get(other, np.inf) < since - PATIENCE:
+            if self.waiting.get(other, inf) < since - PATIENCE:
                 return False
             if any(v.front - v.length - start < clear + 0.5 for v, start in self.taken.get(other, ())):
                 return False
         if any(self.walked.get(c) for c in turn.crossings):
             return False
         del self.waiting[number]
-        vehicle.granted[number] = float(vehicle.starts[k])
+        vehicle.granted[number] = vehicle.starts[k]
         self.taken.setdefault(number, []).append((vehicle, vehicle.granted[number]))
         for crossing in turn.crossings:
             self.blocked[crossing] = self.blocked.get(crossing, 0) + 1
@@ -313,18 +319,16 @@ def _green(time: float, axis: int) -> bool:
     return 0 <= (time - axis * CYCLE / 2) % CYCLE < GREEN
 
 
-def _speed_limits(points: np.ndarray, along: np.ndarray, cruise: float) -> np.ndarray:
-    """Highest sensible speed at each route point: slow in curves, and slow enough before them."""
-    step = np.diff(points, axis=0)
-    heading = np.unwrap(np.arctan2(step[:, 1], step[:, 0]))
-    length = np.diff(along)
-    bend = np.zeros(len(points))
-    bend[1:-1] = np.abs(np.diff(heading)) / np.maximum((length[1:] + length[:-1]) / 2, 1e-3)
-    bend = np.convolve(np.pad(bend, 3, mode="edge"), np.ones(7) / 7, mode="valid")
-    limit = np.minimum(cruise, np.sqrt(SIDE_PULL / np.maximum(bend, 1e-6)))
-    for k in range(len(limit) - 2, -1, -1):
-        limit[k] = min(limit[k], np.sqrt(limit[k + 1] ** 2 + 2 * 1.8 * length[k]))
-    return limit
+def _speed_limits(points: np.ndarray, along: np.ndarray, cruise: float) -> list[float]:
+    """Highest sensible speed at every whole metre of a route: slow in curves, and slow enough before them."""
+    at = np.arange(0.0, along[-1] + 2)
+    x, y = (np.interp(at, along, points[:, k]) for k in (0, 1))
+    heading = np.unwrap(np.arctan2(np.gradient(y), np.gradient(x)))
+    bend = np.convolve(np.pad(np.abs(np.gradient(heading)), 2, mode="edge"), np.ones(5) / 5, mode="valid")
+    square = np.minimum(cruise ** 2, SIDE_PULL / np.maximum(bend, 1e-6))
+    # braking at BRAKE, v^2 grows by 2 BRAKE a metre backwards: the lowest such line from any point ahead is the limit
+    line = square + 2 * BRAKE * at
+    return np.sqrt(np.minimum.accumulate(line[::-1])[::-1] - 2 * BRAKE * at).tolist()
 
 
 def _make_bodies(bike: bool, rng: np.random.Generator) -> tuple[list[Actor], float]:

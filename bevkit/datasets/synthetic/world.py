@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .actors import VEHICLES, Actor, standing_actors
+from .actors import Actor, standing_actors
 from .chance import stream
 from .streets import Streets
 from .traffic import STEP, Traffic
 
 LEAD = 0.5  # the recording starts this long before the first keyframe, as cameras fire before the lidar does
-ATTEMPTS = 3
+SPARE = 12.0  # s that the traffic runs longer than needed: the liveliest part is kept
+ATTEMPTS, LIVELY = 3, 3.8
 
 
 @dataclass
@@ -52,42 +53,54 @@ def build_world(name: str, seed: int, frames: int) -> World:
     """Builds a scene's town and lets its traffic run; tries again when the recording car hardly moves."""
     streets = Streets(stream(seed, name, "streets"))
     duration = frames / 2 + 2 * LEAD
-    best, best_score = None, -1.0
+    steps = round(duration / STEP) + 1
+    best, best_score, first = None, -1.0, 0
     for attempt in range(ATTEMPTS):
-        traffic = Traffic(streets, stream(seed, name, "traffic", attempt), duration)
-        traffic.run(duration)
-        score = _liveliness(traffic)
+        traffic = Traffic(streets, stream(seed, name, "traffic", attempt), duration + SPARE)
+        traffic.run(duration + SPARE)
+        start, score = _liveliest(traffic, steps)
         if score > best_score:
-            best, best_score = traffic, score
-        if score >= 3.0:
+            best, best_score, first = traffic, score, start
+        if score >= LIVELY:
             break
     assert best is not None
+    part = slice(first, first + steps)
     actors: list[Actor] = []
     tracks: list[np.ndarray] = []
     for vehicle in best.vehicles[1:]:
         actors += vehicle.bodies
-        tracks += vehicle.poses()
+        tracks += [poses[part] for poses in vehicle.poses()]
     for walker in best.walkers:
         actors.append(walker.actor)
-        tracks.append(walker.poses())
+        tracks.append(walker.poses()[part])
     for standing in standing_actors(streets, stream(seed, name, "standing")):
         actors.append(standing.actor)
         tracks.append(np.broadcast_to(standing.pose, tracks[0].shape))
-    ego = _ride(best.vehicles[0].poses()[0], stream(seed, name, "ride"))
+    ego = _ride(best.vehicles[0].poses()[0][part], stream(seed, name, "ride"))
     return World(name, seed, streets, actors, np.stack(tracks, 1), ego)
 
 
-def _liveliness(traffic: Traffic) -> float:
-    """Rates a recording: 3 and more if the car travels and many vehicles move around it; a turn is a bonus."""
+def _liveliest(traffic: Traffic, steps: int) -> tuple[int, float]:
+    """Finds the stretch of a recording worth keeping: its first step, and a rating.
+
+    The rating grows to 4 as the car travels and vehicles move around it; a turn is a bonus.
+    """
     ego = traffic.vehicles[0].poses()[0]
-    speed = np.linalg.norm(np.diff(ego[:, :2], axis=0), axis=1).mean() / STEP
-    moving = np.zeros(len(ego) - 1)
+    speed = np.diff(traffic.vehicles[0].history) / STEP
+    moving, close = np.zeros(len(speed)), np.zeros(len(speed))
     for vehicle in traffic.vehicles[1:]:
-        track = vehicle.poses()[0]
-        near = np.abs(track[:-1, :2] - ego[:-1, :2]).max(1) < 50
-        moving += near & (np.diff(vehicle.history) > 1.0 * STEP)
-    turned = np.ptp(ego[:, 2]) > 0.7
-    return 2 * min(speed / 4.5, 1.0) + min(moving.mean() / 7, 1.0) + 0.3 * turned
+        away = np.abs(vehicle.poses()[0][:-1, :2] - ego[:-1, :2]).max(1)
+        moves = np.diff(vehicle.history) > 1.0 * STEP
+        moving += moves & (away < 50)
+        close += moves & (away < 15)
+    found = []
+    for first in range(0, len(ego) - steps + 1, 10):
+        part = slice(first, first + steps - 1)
+        turned = np.ptp(ego[part, 2]) > 0.7
+        lively = min(moving[part].mean() / 8, 1.0) + min(close[part].mean() / 2, 1.0)
+        found.append((2 * min(speed[part].mean() / 5, 1.0) + lively + 0.5 * turned, -first))
+    score, first = max(found)
+    return -first, float(score)
 
 
 def _ride(body: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -121,6 +134,3 @@ def _turn_y(a: float) -> np.ndarray:
 
 def _turn_z(a: float) -> np.ndarray:
     return np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-
-
-__all__ = ["VEHICLES", "World", "build_world"]
