@@ -33,4 +33,4 @@ def fill_polygons(shape: tuple[int, int], polygons: Tensor, values: Tensor, roun
     touching = ((high >= 0) & (low < np.array(shape[::-1]))).all(axis=1)
     for index in np.flatnonzero(touching):
         cv2.fillPoly(canvas, [corners[index, :, ::-1].astype(np.int32)], (int(values[index]),))
-    return torch.from_numpy(canvas.T).long()
+    return torch.from_numpy(np.ascontiguousarray(canvas.T)).long()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,17 +13,19 @@ IGNORE = 255  # in targets: no supervision here
 def instance_centers(ids: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
     """Returns where instances are: mean cells [S I+1 2] (column, row; float64) and sizes [S I+1] in cells (int64).
 
+    The background, index 0, counts as absent.
+
     Args:
         ids: [S Y X] int64, 0 = background.
         count: I, the largest id; taken from the maps by default. Where an instance is absent its centre is NaN.
     """
-    steps, rows, columns = ids.shape
+    steps = len(ids)
     width = 1 + (int(ids.max()) if count is None and ids.numel() else count or 0)
-    key = (ids + width * torch.arange(steps, device=ids.device)[:, None, None]).flatten()
-    row, column = (axis.expand(steps, -1, -1).flatten() for axis in _cells(rows, columns, ids.device))
+    step, row, column, index = _instance_cells(ids)
+    key = step * width + index
     # Sums of whole numbers: float64 holds them exactly.
     sizes, sum_x, sum_y = (torch.bincount(key, weight, minlength=steps * width).view(steps, width)
-                           for weight in (None, column, row))
+                           for weight in (None, column.double(), row.double()))
     return torch.stack((sum_x, sum_y), dim=-1) / sizes.unsqueeze(-1), sizes
 
 
@@ -61,46 +65,41 @@ def forward_flow(ids: Tensor, next_in_this: Tensor) -> Tensor:
     moved[:-1] = rounded_centers(next_in_this, count) - now[:-1]
     # An instance that the warp alone pushes off the map, or that is drawn only off its own map, has no next centre.
     moved[:-1][torch.isnan(now[1:])] = torch.nan
-    return _ignoring(_gather(moved, ids))
+    step, row, column, index = _instance_cells(ids)
+    return _written(ids, moved[step, index])
 
 
 def centerness(ids: Tensor, sigma: float = 3.0) -> Tensor:
     """Returns bumps exp(-d^2 / sigma^2) [S 1 Y X] around the rounded centres, d in cells; the highest one wins."""
-    row, column = _cells(*ids.shape[-2:], ids.device)
     maps = []
-    for centers in rounded_centers(ids).nan_to_num(nan=-1e6):  # [I+1 2], frame by frame to spare memory
-        along_x = torch.exp(-(column[0] - centers[:, :1]) ** 2 / sigma ** 2)  # [I+1 X]
-        along_y = torch.exp(-(row[:, 0] - centers[:, 1:]) ** 2 / sigma ** 2)  # [I+1 Y]
-        maps.append((along_y.unsqueeze(-1) * along_x.unsqueeze(-2)).amax(dim=0))  # [Y X]
-    return torch.stack(maps).unsqueeze(1).float()
+    for centers in rounded_centers(ids):  # [I+1 2]
+        column, row = centers[~centers[:, 0].isnan()].long().cpu().numpy().T
+        apart = np.ones(ids.shape[-2:], np.uint8)
+        apart[row, column] = 0
+        distance = cv2.distanceTransform(apart, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
+        maps.append(np.exp(-distance ** 2 / sigma ** 2) if len(row) else np.zeros_like(distance))
+    return torch.from_numpy(np.stack(maps)).unsqueeze(1).float().to(ids.device)
 
 
 def rounded_centers(ids: Tensor, count: int | None = None) -> Tensor:
     """Returns centres [S I+1 2] rounded to cells, half to even; NaN where absent and for the background."""
-    centers = instance_centers(ids, count)[0].round()
-    centers[:, 0] = torch.nan
-    return centers
+    return instance_centers(ids, count)[0].round()
 
 
 def _vectors_to(ids: Tensor, centers: Tensor) -> Tensor:
-    row, column = _cells(*ids.shape[-2:], ids.device)
-    targets = _gather(centers, ids)  # [S 2 Y X]
-    return _ignoring(torch.stack((targets[:, 0] - column, targets[:, 1] - row), dim=1))
+    step, row, column, index = _instance_cells(ids)
+    return _written(ids, centers[step, index] - torch.stack((column, row), dim=-1))
 
 
-def _gather(values: Tensor, ids: Tensor) -> Tensor:
-    """Writes the values [S I+1 2] of instances on their cells: [S 2 Y X]."""
-    steps = torch.arange(len(ids), device=ids.device)[:, None, None]
-    return values[steps, ids].permute(0, 3, 1, 2)
+def _instance_cells(ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns frame, row, column and id, each [P], of all cells of instances of maps [S Y X]; most cells are none."""
+    step, row, column = torch.nonzero(ids, as_tuple=True)
+    return step, row, column, ids[step, row, column]
 
 
-def _ignoring(vectors: Tensor) -> Tensor:
-    return vectors.nan_to_num(nan=float(IGNORE)).float()
-
-
-def _cells(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns the row and the column of every cell, each [Y X] float64."""
-    y = torch.arange(rows, dtype=torch.float64, device=device)
-    x = torch.arange(columns, dtype=torch.float64, device=device)
-    row, column = torch.meshgrid(y, x, indexing="ij")
-    return row, column
+def _written(ids: Tensor, vectors: Tensor) -> Tensor:
+    """Writes vectors [P 2] on the cells of instances: [S 2 Y X] float32, `IGNORE` elsewhere and for NaN."""
+    step, row, column, _ = _instance_cells(ids)
+    maps = torch.full((len(ids), 2, *ids.shape[1:]), float(IGNORE), device=ids.device)
+    maps[step, :, row, column] = vectors.nan_to_num(nan=float(IGNORE)).float()
+    return maps
