@@ -4,7 +4,7 @@ The points of one image column (camera n, feature column w) stand above one anot
 few cells. So the plan gives every column slots, a slot being one cell and at most one depth a row, and the sum runs
 in three steps, each of a size that configuration fixes:
 
-1. within columns: slots = depth gathered to [R H] @ context [H C], a product of matrices a column;
+1. within columns: sums of slots = depth gathered to [R H] @ context [H C], a matrix product a column;
 2. a crowded cell (near a camera many columns meet it) joins its slots in groups of `GROUP`;
 3. every cell sums its up to K slots or groups.
 
@@ -58,11 +58,11 @@ class TablePooling:
     def plan(self, cells: Tensor) -> TablePlan:
         """Fills the tables from cells [M N D H W] (-1 = off the grid); raises ValueError when the capacity is short."""
         axes = expect("cells", cells, "M N D H W")
-        depths, rows = axes["D"], axes["H"]
-        slots = min(math.ceil(self.capacity * depths), depths * rows) + 1  # the last slot of a column stays empty
-        members = math.ceil(self.capacity) + 1
-        taps, slot_rows, slot_cells = _fill_columns(cells, self.shape[0] * self.shape[1], slots, self.capacity)
-        groups, members = _fill_cells(slot_rows, slot_cells, axes["M"], self.shape[0] * self.shape[1], members,
+        area = self.shape[0] * self.shape[1]
+        # One slot more than the capacity: the last slot of every column stays empty, for padding to point at.
+        slots = min(math.ceil(self.capacity * axes["D"]), axes["D"] * axes["H"]) + 1
+        taps, slot_rows, slot_cells = _fill_columns(cells, area, slots, self.capacity)
+        groups, members = _fill_cells(slot_rows, slot_cells, axes["M"], area, members=math.ceil(self.capacity) + 1,
                                       first_group=taps[..., 0].numel(), empty=slots - 1)
         return TablePlan(taps, groups, members)
 
@@ -91,8 +91,11 @@ def bev_pool_tables(depth: Tensor, context: Tensor, plan: TablePlan, shape: tupl
 
 def _sum_rows(rows: Tensor, table: Tensor, dtype: torch.dtype) -> Tensor:
     """Sums the rows [* C] that each line of a table [M L K] names: [M*L C]."""
-    size = table.shape[-1]
-    return rows.index_select(0, table.flatten()).view(-1, size, rows.shape[1]).sum(dim=1, dtype=dtype)
+    first, *others = table.unbind(dim=-1)
+    total = rows.index_select(0, first.flatten()).to(dtype)
+    for part in others:  # one by one: [M*L K C] is never built, and a compiler joins each gather to its sum
+        total = total + rows.index_select(0, part.flatten()).to(dtype)
+    return total
 
 
 def _rank(keys: Tensor) -> Tensor:
@@ -135,21 +138,24 @@ def _fill_cells(slot_rows: Tensor, slot_cells: Tensor, rigs: int, area: int, mem
     """
     size = math.ceil(area / CROWDED)
     cells, order = slot_cells.sort(stable=True)
-    rows, turn = slot_rows[order], _rank(cells)
+    rows, turn = slot_rows[order].to(torch.int32), _rank(cells)
     count = torch.bincount(cells, minlength=rigs * area)
+    if int(count.max()) > members * GROUP:
+        raise ValueError(f"rig: expected at most {members * GROUP} image columns to meet in a cell, got "
+                         f"{int(count.max())}; raise export_capacity to {math.ceil(int(count.max()) / GROUP) - 1} and "
+                         f"export again")
     crowded = count[cells] > members
     table = torch.full((rigs * area, members), empty, dtype=torch.int32, device=rows.device)
-    table[cells[~crowded], turn[~crowded]] = rows[~crowded].to(torch.int32)
+    table[cells[~crowded], turn[~crowded]] = rows[~crowded]
 
+    rows, turn = rows[crowded], turn[crowded]
+    keys, group = torch.unique(cells[crowded] * members + turn // GROUP, return_inverse=True)  # (cell, its group)
+    rig = keys // (members * area)
+    rank = _rank(rig)  # of the group in its rig
+    if len(rank) and int(rank.max()) >= size:
+        raise ValueError(f"rig: expected at most {size} groups in a map, got {int(rank.max()) + 1}, as too many cells "
+                         f"meet more than {members} image columns; raise export_capacity and export again")
     groups = torch.full((rigs * size, GROUP), empty, dtype=torch.int32, device=rows.device)
-    cells, turn, rows = cells[crowded], turn[crowded], rows[crowded]
-    if len(cells):
-        keys, group = torch.unique(cells * area + turn // GROUP, return_inverse=True)  # (cell, group of the cell)
-        rank = _rank(keys // area // area)  # number of the group in its rig
-        if int(count.max()) > members * GROUP or int(rank.max()) >= size:
-            raise ValueError(f"rig: expected at most {members * GROUP} slots a cell and {size} groups a map, got "
-                             f"{int(count.max())} and {int(rank.max()) + 1}; raise export_capacity and export again")
-        line = keys // area // area * size + rank
-        groups[line[group], turn % GROUP] = rows.to(torch.int32)
-        table[keys // area, keys % area] = (first_group + line).to(torch.int32)
+    groups[(rig * size + rank)[group], turn % GROUP] = rows
+    table[keys // members, keys % members] = (first_group + rig * size + rank).to(torch.int32)
     return groups.view(rigs, size, GROUP), table.view(rigs, area, members)

@@ -149,7 +149,7 @@ def test_tables_say_which_capacity_they_need():
     with pytest.raises(ValueError, match=r"export_capacity to 3\.0"):
         TablePooling(SHAPE, capacity=1.0).plan(cells)
     TablePooling(SHAPE, capacity=3.0).plan(cells)
-    with pytest.raises(ValueError, match="slots a cell"):  # 400 slots of one cell
+    with pytest.raises(ValueError, match="export_capacity to 24"):  # 400 columns meet in one cell
         TablePooling(SHAPE, capacity=2.0).plan(torch.zeros(1, 1, 1, 1, 400, dtype=torch.int64))
 
 
