@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomically(path: str | Path, data: bytes | str) -> None:
+def write_atomically(path: str | Path, data: bytes | str) -> Path:
     """Writes a file beside its place and moves it there; text is UTF-8; missing folders are made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
@@ -24,3 +24,4 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+    return path

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
-import threading
 import time
 import zipfile
 import zlib
@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+
+from bevkit.files import write_atomically
 
 FORMAT = 1  # raise it whenever the meaning of a stored array changes; older caches are then rebuilt
 CLASSES = ("car", "truck", "bus", "trailer", "construction_vehicle", "pedestrian", "motorcycle", "bicycle",
@@ -129,16 +131,9 @@ def open_index(dataroot: str | Path, version: str, cache_dir: str | Path | None 
 
 def save(index: SceneIndex, path: Path) -> None:
     """Writes an index so that the file is either whole or absent, whenever the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, format=np.int64(FORMAT), **{item.name: getattr(index, item.name) for item in fields(index)})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, format=np.int64(FORMAT), **{item.name: getattr(index, item.name) for item in fields(index)})
+    write_atomically(path, buffer.getvalue())
 
 
 def load(path: Path) -> SceneIndex | None:

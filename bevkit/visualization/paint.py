@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from bevkit.files import write_atomically
 
 Picture = NDArray[np.uint8]
 
@@ -139,22 +139,6 @@ def _pad(image: Picture, height: int, width: int, ground: Sequence[int]) -> Pict
     return canvas
 
 
-def atomic_write(path: str | Path, data: bytes) -> Path:
-    """Writes a file so that a reader sees the old one or the whole new one; makes its folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o644)  # mkstemp makes private files
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
-
-
 def encode(image: Picture, form: str = "PNG", quality: int = 82) -> bytes:
     """Returns the file content of a picture: ``PNG``, ``JPEG``, ``WEBP``, or ``WEBP`` without loss at quality 100."""
     buffer = io.BytesIO()
@@ -169,7 +153,7 @@ def encode(image: Picture, form: str = "PNG", quality: int = 82) -> bytes:
 
 def save_png(path: str | Path, image: Picture) -> Path:
     """Writes a picture as PNG."""
-    return atomic_write(path, encode(image))
+    return write_atomically(path, encode(image))
 
 
 def data_uri(image: Picture, photo: bool) -> str:
@@ -203,4 +187,4 @@ def save_gif(path: str | Path, images: Sequence[Picture], seconds: float = 0.5) 
     buffer = io.BytesIO()
     # disposal 1 leaves the last frame in place; optimize=False keeps frames that equal their predecessor.
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=False)
-    return atomic_write(path, buffer.getvalue())
+    return write_atomically(path, buffer.getvalue())

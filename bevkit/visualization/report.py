@@ -10,8 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bevkit.files import write_atomically
 from bevkit.visualization.charts import last, line_chart
-from bevkit.visualization.paint import Picture, atomic_write, data_uri
+from bevkit.visualization.paint import Picture, data_uri
 
 SCENES_NOTE = ("What the cameras see, with the true boxes projected through the rig, and the map from above: forward "
                "is up, left is left, rings are metres. An object keeps its colour through time; a predicted object has "
@@ -189,4 +190,4 @@ def render(report: Report) -> str:
 
 def write_report(path: str | Path, report: Report) -> Path:
     """Writes the page to a file; a reader sees the old file or the whole new one."""
-    return atomic_write(path, render(report).encode())
+    return write_atomically(path, render(report).encode())
