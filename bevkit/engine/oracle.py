@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from mmengine.config import Config
 
 from bevkit.engine.build import build_dataset
-from bevkit.metrics.counts import add_up
-from bevkit.metrics.instances import count_instances, instance_scores
+from bevkit.metrics.instances import InstanceCounts, count_instances, instance_scores
 
 
 def oracle_scores(cfg: Config) -> dict[str, float]:
@@ -18,5 +18,5 @@ def oracle_scores(cfg: Config) -> dict[str, float]:
     for index in range(len(dataset)):
         targets = {name: value.unsqueeze(0) for name, value in dataset[index].targets.items()}
         decoded = dataset.target_coder.decode(dataset.target_coder.flawless(targets))[0]
-        counts.append(count_instances(decoded.ids, targets["instance"][0]))
-    return instance_scores(add_up(counts))
+        counts.append(count_instances(decoded.ids, targets["instance"][0]).stacked())
+    return instance_scores(InstanceCounts.unstacked(torch.stack(counts).sum(dim=0)))
