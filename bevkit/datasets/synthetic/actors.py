@@ -56,7 +56,7 @@ def make_actor(kind: str, rng: np.random.Generator, parked: bool = False) -> Act
     size = np.asarray(spec.size) * (1 + common) * (1 + 0.4 * np.array(own))
     if kind in ("motorcycle", "bicycle") and parked:
         size[2] *= 0.68  # nobody sits on it
-    return Actor(kind, tuple(round(float(s), 3) for s in size), int(rng.integers(2 ** 31)), parked)
+    return Actor(kind, tuple(round(float(s), 3) for s in size), int(rng.integers(2**31)), parked)
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,22 @@ def _parked_row(strip: _Strip, rng: np.random.Generator, first: float) -> list[S
 def _road_works(strip: _Strip, rng: np.random.Generator) -> list[Standing]:
     """Closes 26 m of the strip: a row of cones, barriers along the traffic, a digger and workers behind them."""
     found = [strip.put(make_actor("cone", rng), 1.0 + 1.3 * k, PARK / 2 - 0.2 - 0.45 * k) for k in range(5)]
-    found += [strip.put(make_actor("barrier", rng), 9.0 + 2.7 * k, -PARK / 2 + 0.3, np.pi / 2 + 0.03 * float(e))
-              for k, e in enumerate(rng.standard_normal(6))]
+    found += [
+        strip.put(make_actor("barrier", rng), 9.0 + 2.7 * k, -PARK / 2 + 0.3, np.pi / 2 + 0.03 * float(e))
+        for k, e in enumerate(rng.standard_normal(6))
+    ]
     found += [strip.put(make_actor("cone", rng), 26.0 + 0.9 * k, -PARK / 2 + 0.4 + 0.7 * k) for k in range(3)]
     digger = make_actor("construction", rng, parked=True)
     found.append(strip.put(digger, 16.0, 0.35 + digger.size[1] / 2 - PARK / 2 + 0.7, 0.05 * float(rng.normal())))
     for _ in range(int(rng.integers(1, 4))):
-        found.append(strip.put(make_actor("worker", rng, parked=True), float(rng.uniform(20.5, 25)),
-                               float(rng.uniform(-0.2, 2.5)), float(rng.uniform(0, 6.28))))
+        found.append(
+            strip.put(
+                make_actor("worker", rng, parked=True),
+                float(rng.uniform(20.5, 25)),
+                float(rng.uniform(-0.2, 2.5)),
+                float(rng.uniform(0, 6.28)),
+            )
+        )
     return found
 
 
@@ -136,5 +144,7 @@ def _left_bicycles(strip: _Strip, rng: np.random.Generator, side: float) -> list
     along = float(rng.uniform(3, max(4.0, strip.length - 6)))
     kind = "bicycle" if rng.random() < 0.7 else "motorcycle"
     turned = np.pi / 2 + 0.15 * float(rng.normal())
-    return [strip.put(make_actor(kind, rng, parked=True), along + 1.1 * k, side + 0.5, turned)
-            for k in range(int(rng.integers(1, 4)))]
+    return [
+        strip.put(make_actor(kind, rng, parked=True), along + 1.1 * k, side + 0.5, turned)
+        for k in range(int(rng.integers(1, 4)))
+    ]

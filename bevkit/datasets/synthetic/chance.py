@@ -13,4 +13,4 @@ def digest(*parts: object) -> str:
 def stream(*parts: object) -> np.random.Generator:
     """Opens the random stream that belongs to these parts."""
     key = digest("stream", *parts)
-    return np.random.default_rng([int(key[i:i + 8], 16) for i in range(0, 32, 8)])
+    return np.random.default_rng([int(key[i : i + 8], 16) for i in range(0, 32, 8)])

@@ -26,7 +26,7 @@ class Canvas:
     def pixels(self, world: np.ndarray) -> np.ndarray:
         """Turns world metres [n 2] into fixed-point pixels for OpenCV."""
         x, y = world[:, 0] / self.texel, (EXTENT - world[:, 1]) / self.texel
-        return np.round((np.stack([x, y], 1) - 0.5) * 2 ** _FINE).astype(np.int32)
+        return np.round((np.stack([x, y], 1) - 0.5) * 2**_FINE).astype(np.int32)
 
     def world_area(self, corners: np.ndarray, colour: tuple) -> None:
         """Fills an area given by world metres."""
@@ -73,9 +73,13 @@ def map_mask(streets: Streets) -> np.ndarray:
     return np.where(canvas.image > 127, 255, 0).astype(np.uint8)
 
 
-def paint_ground(streets: Streets, mood: Mood, footprints: list[tuple[np.ndarray, float]],
-                 rng: np.random.Generator) -> list[np.ndarray]:
-    """Paints the town's ground in LEVELS resolutions, BGR. `footprints`: outlines [n 2] and heights that cast shadows."""
+def paint_ground(
+    streets: Streets, mood: Mood, footprints: list[tuple[np.ndarray, float]], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Paints the town's ground in LEVELS resolutions, BGR.
+
+    `footprints` are outlines [n 2] in world metres, and heights, of what casts a shadow.
+    """
     grass = [(60, 105, 88), (75, 112, 105), (95, 128, 140), (110, 118, 122), (48, 92, 70)][rng.integers(5)]
     canvas = Canvas(streets, TEXEL, 3, grass)
     for x0, x1, y0, y1 in streets.blocks():  # courtyards: paving, earth or lawn
@@ -111,8 +115,13 @@ def _patches(canvas: Canvas, grey: float, rng: np.random.Generator) -> None:
             a = float(rng.uniform(0, np.linalg.norm(end - start) - 4))
             low = float(rng.uniform(-road.half, road.half - 1.5))
             tone = int(grey * rng.uniform(0.65, 1.2))
-            canvas.band(start + a * ahead, start + (a + float(rng.uniform(0.8, 14))) * ahead, low,
-                        low + float(rng.uniform(0.6, 3.4)), (tone, tone, tone))
+            canvas.band(
+                start + a * ahead,
+                start + (a + float(rng.uniform(0.8, 14))) * ahead,
+                low,
+                low + float(rng.uniform(0.6, 3.4)),
+                (tone, tone, tone),
+            )
 
 
 def _markings(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -136,8 +145,12 @@ def _markings(canvas: Canvas, rng: np.random.Generator) -> None:
             canvas.band(start, end, edge - 0.07, edge + 0.07, white)
             stop = (end, -ahead) if side == 1 else (start, ahead)  # traffic on the right of `ahead` stops at its end
             across = right_of(ahead) * side
-            canvas.band(stop[0] + across * 0.2, stop[0] + across * (road.lane_offset(road.lanes - 1) + 1.6),
-                        *((-0.3, 0.3)), white)
+            canvas.band(
+                stop[0] + across * 0.2,
+                stop[0] + across * (road.lane_offset(road.lanes - 1) + 1.6),
+                *((-0.3, 0.3)),
+                white,
+            )
             for index in range(road.lanes):
                 _arrow(canvas, stop[0] + across * road.lane_offset(index) + stop[1] * 9, -stop[1], white)
     for a, b in streets.crossings:

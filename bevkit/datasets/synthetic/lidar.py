@@ -16,7 +16,7 @@ RANGE, ACTOR_RANGE = 95.0, 85.0  # m
 NOISE = 0.015  # m along the ray
 _CLOSE = 0.6  # m
 
-# Solid parts of a kind, as shares of its box: length from, to (0 is the rear), width, height from, to; 0.5 is the middle.
+# Solid parts of a kind, as shares of its box: length from, to (0 is the rear), width, height from, to.
 SOLIDS = {
     "car": ((0.01, 0.99, 0.96, 0.12, 0.57), (0.12, 0.72, 0.82, 0.55, 0.985)),
     "truck": ((0.01, 0.72, 0.98, 0.3, 0.99), (0.73, 0.99, 0.94, 0.14, 0.84)),
@@ -40,8 +40,10 @@ def scan(stage: Stage, sensor: Sensor, ego: np.ndarray, poses: np.ndarray, rng: 
     pose = ego @ sensor.ego_from_sensor
     rise = np.radians(LOWEST + RING_STEP * np.arange(RINGS))
     turn = 2 * np.pi * (np.arange(COLUMNS) + rng.random()) / COLUMNS
-    own = np.stack(np.broadcast_arrays(np.cos(rise) * np.cos(turn)[:, None], np.cos(rise) * np.sin(turn)[:, None],
-                                       np.sin(rise)), -1)  # columns rings 3
+    own = np.stack(
+        np.broadcast_arrays(np.cos(rise) * np.cos(turn)[:, None], np.cos(rise) * np.sin(turn)[:, None], np.sin(rise)),
+        -1,
+    )  # columns rings 3
     rays = own @ pose[:3, :3].T
     with np.errstate(divide="ignore"):
         distance = np.where(rays[..., 2] < 0, -pose[2, 3] / rays[..., 2], np.inf)
@@ -66,14 +68,32 @@ def _boxes(stage: Stage, position: np.ndarray, poses: np.ndarray) -> list[tuple[
         x, y, yaw = poses[k]
         for rear, front, wide, low, high in SOLIDS.get(kind, _PERSON):
             ahead = ((rear + front) / 2 - 0.5) * size[0]
-            box = np.array([x + ahead * np.cos(yaw), y + ahead * np.sin(yaw), (low + high) / 2 * size[2],
-                            (front - rear) * size[0], wide * size[1], (high - low) * size[2], yaw])
+            box = np.array(
+                [
+                    x + ahead * np.cos(yaw),
+                    y + ahead * np.sin(yaw),
+                    (low + high) / 2 * size[2],
+                    (front - rear) * size[0],
+                    wide * size[1],
+                    (high - low) * size[2],
+                    yaw,
+                ]
+            )
             found.append((box, 1.0 if kind != "bicycle" else 0.6, float(_SHINE.get(kind, 22))))
     return found
 
 
-def _meet(box: np.ndarray, share: float, glint: float, origin: np.ndarray, rays: np.ndarray, heading: np.ndarray,
-          distance: np.ndarray, shine: np.ndarray, rng: np.random.Generator) -> None:
+def _meet(
+    box: np.ndarray,
+    share: float,
+    glint: float,
+    origin: np.ndarray,
+    rays: np.ndarray,
+    heading: np.ndarray,
+    distance: np.ndarray,
+    shine: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
     """Shortens the rays that meet a box."""
     away = box[:3] - origin
     flat = float(np.hypot(*away[:2]))
@@ -107,5 +127,7 @@ def count_inside(points: np.ndarray, centres: np.ndarray, sizes: np.ndarray, yaw
         near = points[np.abs(points[:, 0] - centre[0]) < size.max()] - centre
         c, s = np.cos(yaw), np.sin(yaw)
         x, y = c * near[:, 0] + s * near[:, 1], -s * near[:, 0] + c * near[:, 1]
-        counts[k] = int(((np.abs(x) <= size[0] / 2) & (np.abs(y) <= size[1] / 2) & (np.abs(near[:, 2]) <= size[2] / 2)).sum())
+        counts[k] = int(
+            ((np.abs(x) <= size[0] / 2) & (np.abs(y) <= size[1] / 2) & (np.abs(near[:, 2]) <= size[2] / 2)).sum()
+        )
     return counts

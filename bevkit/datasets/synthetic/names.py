@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-MINI_TRAIN = ("scene-0061", "scene-0553", "scene-0655", "scene-0757", "scene-0796", "scene-1077", "scene-1094", "scene-1100")
+MINI_TRAIN = (
+    "scene-0061",
+    "scene-0553",
+    "scene-0655",
+    "scene-0757",
+    "scene-0796",
+    "scene-1077",
+    "scene-1094",
+    "scene-1100",
+)
 MINI_VAL = ("scene-0103", "scene-0916")
 _TRAIN = (
     "1-2 4-11 19-34 41-76 120-135 138-139 149-152 154-155 157-168 170-185 187-188 190-196 199-200 202-204 206-214 "
@@ -37,12 +46,16 @@ def scene_names(count: int, version: str | None) -> tuple[str, list[str]]:
     if version is None:
         version = VERSIONS[0] if count <= len(MINI_TRAIN) + len(MINI_VAL) else VERSIONS[1]
     if version not in VERSIONS:
-        raise ValueError(f"world: expected version {' or '.join(VERSIONS)}, got {version!r}; leave it out to have it chosen.")
+        raise ValueError(
+            f"world: expected version {' or '.join(VERSIONS)}, got {version!r}; leave it out to have it chosen."
+        )
     train, val = (MINI_TRAIN, MINI_VAL) if version == VERSIONS[0] else (_spell(_TRAIN), _spell(_VAL))
     most = len(train) + len(val)
     if not 1 <= count <= most:
-        raise ValueError(f"world: expected 1 to {most} scenes for {version}, got {count}; "
-                         "ask for fewer, or make several worlds with different seeds.")
+        raise ValueError(
+            f"world: expected 1 to {most} scenes for {version}, got {count}; "
+            "ask for fewer, or make several worlds with different seeds."
+        )
     held_out = min(len(val), max(1, round(count / 5))) if count > 1 else 0
     held_out = max(held_out, count - len(train))
-    return version, [*train[:count - held_out], *val[:held_out]]
+    return version, [*train[: count - held_out], *val[:held_out]]

@@ -54,7 +54,7 @@ def fixed_point(corners: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """Projects points [.. 3] to pixels in OpenCV's fixed point."""
     x = corners[..., 0] / corners[..., 2] * intrinsics[0, 0] + intrinsics[0, 2]
     y = corners[..., 1] / corners[..., 2] * intrinsics[1, 1] + intrinsics[1, 2]
-    return np.round(np.stack([x, y], -1).clip(-2e5, 2e5) * 2 ** _SHIFT).astype(np.int32)
+    return np.round(np.stack([x, y], -1).clip(-2e5, 2e5) * 2**_SHIFT).astype(np.int32)
 
 
 def fill(mask: np.ndarray, pixels: np.ndarray, value: int = 1) -> None:
@@ -123,8 +123,9 @@ class DepthBuffer:
                 silhouette[y0:y1, x0:x1] = 0
         return whole, planes
 
-    def _draw(self, number: int, outline: np.ndarray, frame: list[int], plane: np.ndarray,
-              silhouette: np.ndarray | None) -> None:
+    def _draw(
+        self, number: int, outline: np.ndarray, frame: list[int], plane: np.ndarray, silhouette: np.ndarray | None
+    ) -> None:
         x0, y0, x1, y1 = frame
         rows, columns = slice(y0, y1), slice(x0, x1)
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)

@@ -45,8 +45,11 @@ class Recorder:
         ground = paint_ground(self.world.streets, mood, scenery.footprints, self.world.stream("ground"))
         self.stage = Stage(self.world, scenery, mood)
         self.rig = make_rig(self.world.stream("rig"), image_size)
-        self.cameras = {s.channel: Camera(self.stage, ground, s.intrinsics, image_size, self.world.stream(s.channel))
-                        for s in self.rig if s.intrinsics is not None}
+        self.cameras = {
+            s.channel: Camera(self.stage, ground, s.intrinsics, image_size, self.world.stream(s.channel))
+            for s in self.rig
+            if s.intrinsics is not None
+        }
         self.quality = mood.quality
         self.rows: dict[str, list[dict]] = {table: [] for table in SCENE_TABLES}
         self.start, self.logfile = self._log()
@@ -76,26 +79,51 @@ class Recorder:
         start = int(datetime(2018, 6, 1, 1, tzinfo=timezone.utc).timestamp()) + int(rng.integers(0, 150 * 86400))
         day = datetime.fromtimestamp(start, tz=timezone(timedelta(hours=zone)))
         logfile = f"{vehicle}-{day:%Y-%m-%d-%H-%M-%S%z}"
-        self.rows["log"].append({"token": self.token("log"), "logfile": logfile, "vehicle": vehicle,
-                                 "date_captured": f"{day:%Y-%m-%d}", "location": place})
+        self.rows["log"].append(
+            {
+                "token": self.token("log"),
+                "logfile": logfile,
+                "vehicle": vehicle,
+                "date_captured": f"{day:%Y-%m-%d}",
+                "location": place,
+            }
+        )
         filename = f"maps/{self.token('map')}.png"
         (self.out / "maps").mkdir(parents=True, exist_ok=True)
         write_file(self.out / filename, cv2.imencode(".png", map_mask(self.world.streets))[1].tobytes())
-        self.rows["map"].append({"category": "semantic_prior", "token": self.token("map"), "filename": filename,
-                                 "log_tokens": [self.token("log")]})
+        self.rows["map"].append(
+            {
+                "category": "semantic_prior",
+                "token": self.token("map"),
+                "filename": filename,
+                "log_tokens": [self.token("log")],
+            }
+        )
         return start * 1_000_000 + int(rng.integers(0, 1_000_000)), logfile
 
     def _calibration(self, sensor: Sensor) -> None:
-        self.rows["calibrated_sensor"].append({
-            "token": self.token("calibrated_sensor", sensor.channel), "sensor_token": token("sensor", sensor.channel),
-            "translation": sensor.ego_from_sensor[:3, 3].tolist(), "rotation": quaternion(sensor.ego_from_sensor[:3, :3]),
-            "camera_intrinsic": [] if sensor.intrinsics is None else sensor.intrinsics.tolist()})
+        self.rows["calibrated_sensor"].append(
+            {
+                "token": self.token("calibrated_sensor", sensor.channel),
+                "sensor_token": token("sensor", sensor.channel),
+                "translation": sensor.ego_from_sensor[:3, 3].tolist(),
+                "rotation": quaternion(sensor.ego_from_sensor[:3, :3]),
+                "camera_intrinsic": [] if sensor.intrinsics is None else sensor.intrinsics.tolist(),
+            }
+        )
 
     def _keyframe(self, frame: int, moment: int) -> None:
         """Fires every sensor once around a moment (us from the scene's start) and annotates what they saw."""
         sample = self.token("sample", frame)
-        self.rows["sample"].append({"token": sample, "timestamp": self.start + moment, "prev": "", "next": "",
-                                    "scene_token": self.token("scene")})
+        self.rows["sample"].append(
+            {
+                "token": sample,
+                "timestamp": self.start + moment,
+                "prev": "",
+                "next": "",
+                "scene_token": self.token("scene"),
+            }
+        )
         seen, whole = (np.zeros(len(self.world.actors)) for _ in range(2))
         points = np.zeros((0, 3))
         for sensor in self.rig:
@@ -122,17 +150,35 @@ class Recorder:
         own, camera = self.token("sample_data", sensor.channel, frame), sensor.intrinsics is not None
         suffix = "jpg" if camera else "pcd.bin"
         filename = f"samples/{sensor.channel}/{self.logfile}__{sensor.channel}__{self.start + at}.{suffix}"
-        self.rows["ego_pose"].append({"token": own, "timestamp": self.start + at, "rotation": quaternion(ego[:3, :3]),
-                                      "translation": ego[:3, 3].tolist()})
-        self.rows["sample_data"].append({
-            "token": own, "sample_token": sample, "ego_pose_token": own,
-            "calibrated_sensor_token": self.token("calibrated_sensor", sensor.channel), "timestamp": self.start + at,
-            "fileformat": "jpg" if camera else "pcd", "is_key_frame": True, "height": self.size[1] if camera else 0,
-            "width": self.size[0] if camera else 0, "filename": filename, "prev": "", "next": ""})
+        self.rows["ego_pose"].append(
+            {
+                "token": own,
+                "timestamp": self.start + at,
+                "rotation": quaternion(ego[:3, :3]),
+                "translation": ego[:3, 3].tolist(),
+            }
+        )
+        self.rows["sample_data"].append(
+            {
+                "token": own,
+                "sample_token": sample,
+                "ego_pose_token": own,
+                "calibrated_sensor_token": self.token("calibrated_sensor", sensor.channel),
+                "timestamp": self.start + at,
+                "fileformat": "jpg" if camera else "pcd",
+                "is_key_frame": True,
+                "height": self.size[1] if camera else 0,
+                "width": self.size[0] if camera else 0,
+                "filename": filename,
+                "prev": "",
+                "next": "",
+            }
+        )
         return self.out / filename
 
-    def _annotate(self, sample: str, frame: int, moment: int, seen: np.ndarray, whole: np.ndarray,
-                  points: np.ndarray) -> None:
+    def _annotate(
+        self, sample: str, frame: int, moment: int, seen: np.ndarray, whole: np.ndarray, points: np.ndarray
+    ) -> None:
         """Boxes every actor nearby that a ray met or a camera saw."""
         time = moment / 1e6
         poses, speeds, ego = self.world.poses(time), self.world.speeds(time), self.world.ego(time)
@@ -143,13 +189,20 @@ class Recorder:
             if not hits[k] and seen[actor] < FEWEST_PIXELS:
                 continue
             length, width, height = sizes[k].tolist()
-            row = {"token": self.token("annotation", actor, frame), "sample_token": sample,
-                   "instance_token": self.token("instance", actor),
-                   "visibility_token": visibility_token(min(1.0, seen[actor] / max(whole[actor], 1))),
-                   "attribute_tokens": self._attributes(actor, float(speeds[actor])),
-                   "translation": centres[k].tolist(), "size": [width, length, height],
-                   "rotation": [float(np.cos(poses[actor, 2] / 2)), 0.0, 0.0, float(np.sin(poses[actor, 2] / 2))],
-                   "prev": "", "next": "", "num_lidar_pts": int(hits[k]), "num_radar_pts": 0}
+            row = {
+                "token": self.token("annotation", actor, frame),
+                "sample_token": sample,
+                "instance_token": self.token("instance", actor),
+                "visibility_token": visibility_token(min(1.0, seen[actor] / max(whole[actor], 1))),
+                "attribute_tokens": self._attributes(actor, float(speeds[actor])),
+                "translation": centres[k].tolist(),
+                "size": [width, length, height],
+                "rotation": [float(np.cos(poses[actor, 2] / 2)), 0.0, 0.0, float(np.sin(poses[actor, 2] / 2))],
+                "prev": "",
+                "next": "",
+                "num_lidar_pts": int(hits[k]),
+                "num_radar_pts": 0,
+            }
             self.of_actor.setdefault(actor, []).append(row)
             self.rows["sample_annotation"].append(row)
 
@@ -173,14 +226,24 @@ class Recorder:
             chain([row for row in self.rows["sample_data"] if row["calibrated_sensor_token"] == calibration])
         for actor, rows in self.of_actor.items():
             chain(rows)
-            self.rows["instance"].append({
-                "token": self.token("instance", actor),
-                "category_token": token("category", KINDS[self.world.actors[actor].kind].category),
-                "nbr_annotations": len(rows), "first_annotation_token": rows[0]["token"],
-                "last_annotation_token": rows[-1]["token"]})
-        samples = self.rows["sample"]
-        self.rows["scene"].append({
-            "token": self.token("scene"), "log_token": self.token("log"), "nbr_samples": len(samples),
-            "first_sample_token": samples[0]["token"], "last_sample_token": samples[-1]["token"], "name": self.name,
-            "description": f"Synthetic town, seed {self.seed}, {'left' if self.world.streets.left_hand else 'right'}-hand "
-                           "traffic"})
+            self.rows["instance"].append(
+                {
+                    "token": self.token("instance", actor),
+                    "category_token": token("category", KINDS[self.world.actors[actor].kind].category),
+                    "nbr_annotations": len(rows),
+                    "first_annotation_token": rows[0]["token"],
+                    "last_annotation_token": rows[-1]["token"],
+                }
+            )
+        samples, hand = self.rows["sample"], "left" if self.world.streets.left_hand else "right"
+        self.rows["scene"].append(
+            {
+                "token": self.token("scene"),
+                "log_token": self.token("log"),
+                "nbr_samples": len(samples),
+                "first_sample_token": samples[0]["token"],
+                "last_sample_token": samples[-1]["token"],
+                "name": self.name,
+                "description": f"Synthetic town, seed {self.seed}, {hand}-hand traffic",
+            }
+        )

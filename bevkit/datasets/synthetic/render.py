@@ -1,4 +1,4 @@
-"""A camera takes a picture of the scene: depth buffer, then colours of ground, walls, plants, sky, haze, lens, sensor."""
+"""A camera takes a picture of the scene: depth buffer, then colours of ground, walls, plants, sky; haze and lens."""
 
 from __future__ import annotations
 
@@ -30,8 +30,14 @@ class Picture:
 class Camera:
     """Takes pictures of one scene with one lens; draws finer than it writes, so that edges come out smooth."""
 
-    def __init__(self, stage: Stage, ground: list[np.ndarray], intrinsics: np.ndarray, size: tuple[int, int],
-                 rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        ground: list[np.ndarray],
+        intrinsics: np.ndarray,
+        size: tuple[int, int],
+        rng: np.random.Generator,
+    ) -> None:
         self.stage, self.ground, self.size, self.mood = stage, ground, size, stage.mood
         self.factor = 2 if size[0] <= 480 else 1
         self.fine = (size[0] * self.factor, size[1] * self.factor)
@@ -56,11 +62,22 @@ class Camera:
         counts = np.bincount(owner.ravel() + 1)[1:]
         if self.factor > 1:
             image = cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
-        return Picture(self.film.develop(image, rng), owner[::self.factor, ::self.factor],
-                       {int(k): int(counts[k]) for k in np.flatnonzero(counts)}, whole)
+        return Picture(
+            self.film.develop(image, rng),
+            owner[:: self.factor, :: self.factor],
+            {int(k): int(counts[k]) for k in np.flatnonzero(counts)},
+            whole,
+        )
 
-    def _colours(self, buffer: DepthBuffer, faces: Faces, planes: np.ndarray, camera: np.ndarray, rays: np.ndarray,
-                 poses: np.ndarray) -> np.ndarray:
+    def _colours(
+        self,
+        buffer: DepthBuffer,
+        faces: Faces,
+        planes: np.ndarray,
+        camera: np.ndarray,
+        rays: np.ndarray,
+        poses: np.ndarray,
+    ) -> np.ndarray:
         """Gives every pixel its colour: [h w 3] float32. Pixels go by their flat numbers from here on."""
         face, inverse_depth = buffer.face.reshape(-1), buffer.inverse_depth.reshape(-1)
         palette = np.concatenate([faces.colours, np.zeros((2, 3))]).astype(np.float32)
@@ -101,20 +118,23 @@ class Camera:
         kind = faces.texture[number]
         return self.stage.scenery.facades[level, kind, row, column] * faces.colours.astype(np.float32)[number]
 
-    def _floor(self, pixels: np.ndarray, buffer: DepthBuffer, camera: np.ndarray, rays: np.ndarray,
-               poses: np.ndarray) -> np.ndarray:
+    def _floor(
+        self, pixels: np.ndarray, buffer: DepthBuffer, camera: np.ndarray, rays: np.ndarray, poses: np.ndarray
+    ) -> np.ndarray:
         rows, columns = np.divmod(pixels.astype(np.int32), np.int32(self.fine[0]))
         depth = 1 / buffer.inverse_depth.reshape(-1)[pixels]
-        x, y = (np.float32(camera[k, 3]) + depth * (a * columns + b * rows + c)
-                for k, (a, b, c) in enumerate(rays[:2].astype(np.float32)))
+        x, y = (
+            np.float32(camera[k, 3]) + depth * (a * columns + b * rows + c)
+            for k, (a, b, c) in enumerate(rays[:2].astype(np.float32))
+        )
         # a texel's length on the screen is the geometric mean of its width and of its foreshortened depth
         footprint = depth * np.sqrt(depth / np.float32(camera[2, 3])) / np.float32(self.intrinsics[0, 0] * TEXEL)
-        level = sum((footprint > 1.41 * 2 ** k).astype(np.int8) for k in range(LEVELS - 1))
+        level = sum((footprint > 1.41 * 2**k).astype(np.int8) for k in range(LEVELS - 1))
         colour = np.empty((len(pixels), 3), np.float32)
         for k in range(LEVELS):
             here = np.flatnonzero(level == k)
             if len(here):
-                texel = TEXEL * 2 ** k
+                texel = TEXEL * 2**k
                 colour[here] = _sample(self.ground[k], x[here] / texel - 0.5, (EXTENT - y[here]) / texel - 0.5)
         flat = self.stage.light(np.array([[0.0, 0.0, 1.0]]))[0]
         shade = self._shadows(camera, poses).reshape(-1)[pixels, None]
@@ -176,7 +196,7 @@ class Sky:
         cover = (self.clouds[at[:, 1], at[:, 0]] * np.clip(d[:, 2] * 6, 0, 1))[:, None]
         colour += (self.mood.cloud.astype(np.float32) - colour) * cover
         glow = np.maximum(d @ self.mood.sun.astype(np.float32), 0)[:, None]
-        return colour + (60 * glow ** 24 + 160 * glow ** 300) * self.mood.sunlight.astype(np.float32)
+        return colour + (60 * glow**24 + 160 * glow**300) * self.mood.sunlight.astype(np.float32)
 
 
 class Film:
@@ -190,6 +210,7 @@ class Film:
         gain = mood.exposure * float(rng.normal(1, 0.03)) * mood.balance
         self.gain = (fall[..., None] * gain).astype(np.float32)
         self.blur = mood.blur * float(rng.uniform(0.85, 1.2))
+        self.tone = np.round(255 * np.linspace(0, 1, 256) ** mood.gamma).astype(np.uint8)
         self.grain = [rng.standard_normal((size[1], size[0], 3)).astype(np.float32) * mood.noise for _ in range(3)]
 
     def develop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -203,4 +224,4 @@ class Film:
         shift = int(rng.integers(self.size[0])), int(rng.integers(self.size[1]))
         grain = self.grain[int(rng.integers(len(self.grain)))]
         image += np.roll(grain, shift, (1, 0))
-        return np.clip(image, 0, 255).astype(np.uint8)
+        return cv2.LUT(np.clip(image, 0, 255).astype(np.uint8), self.tone)

@@ -43,7 +43,9 @@ def make_rig(rng: np.random.Generator, image_size: tuple[int, int]) -> list[Sens
         pose[:3, 3] = np.array([x, y, z]) + rng.normal(0, 0.012, 3)
         focal = focal + rng.normal(0, 5)
         centre = np.array([812, 468]) + rng.normal(0, 9, 2)
-        intrinsics = np.array([[focal * zoom_x, 0, centre[0] * zoom_x], [0, focal * zoom_y, centre[1] * zoom_y], [0, 0, 1.0]])
+        intrinsics = np.array(
+            [[focal * zoom_x, 0, centre[0] * zoom_x], [0, focal * zoom_y, centre[1] * zoom_y], [0, 0, 1.0]]
+        )
         sensors.append(Sensor(channel, pose, intrinsics, delay / 1000 + float(rng.normal(0, 2e-4))))
     pose = np.eye(4)
     pose[:3, :3] = _turns(*np.radians((-90 + rng.normal(0, 0.2), rng.normal(0, 0.5), rng.normal(-1.0, 0.4))))
@@ -69,8 +71,14 @@ def _camera_axes(yaw: float, pitch: float, roll: float) -> np.ndarray:
 def quaternion(rotation: np.ndarray) -> list[float]:
     """Writes a rotation matrix as a unit quaternion w, x, y, z (Shepperd's method: divides by the largest part)."""
     r = rotation
-    squares = np.array([1 + r[0, 0] + r[1, 1] + r[2, 2], 1 + r[0, 0] - r[1, 1] - r[2, 2],
-                        1 - r[0, 0] + r[1, 1] - r[2, 2], 1 - r[0, 0] - r[1, 1] + r[2, 2]])
+    squares = np.array(
+        [
+            1 + r[0, 0] + r[1, 1] + r[2, 2],
+            1 + r[0, 0] - r[1, 1] - r[2, 2],
+            1 - r[0, 0] + r[1, 1] - r[2, 2],
+            1 - r[0, 0] - r[1, 1] + r[2, 2],
+        ]
+    )
     k = int(squares.argmax())
     parts = [
         (squares[0], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]),

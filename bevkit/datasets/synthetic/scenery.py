@@ -62,8 +62,15 @@ def build_scenery(streets: Streets, mood: Mood, rng: np.random.Generator) -> Sce
     return scenery
 
 
-def _row_of_buildings(scenery: Scenery, streets: Streets, start: np.ndarray, end: np.ndarray, ahead: np.ndarray,
-                      tallness: float, rng: np.random.Generator) -> None:
+def _row_of_buildings(
+    scenery: Scenery,
+    streets: Streets,
+    start: np.ndarray,
+    end: np.ndarray,
+    ahead: np.ndarray,
+    tallness: float,
+    rng: np.random.Generator,
+) -> None:
     """Builds along one side of a block, counter-clockwise: the inside is on the left."""
     inward, length = -right_of(ahead), float(np.linalg.norm(end - start))
     along = float(rng.uniform(1, 6))
@@ -99,8 +106,9 @@ def _building(scenery: Scenery, outline: np.ndarray, height: float, rng: np.rand
                 scenery.origins.append((*outline[a], low))
                 scenery.along.append((*along, 0.0))
     edge, side = outline[1] - outline[0], outline[3] - outline[0]
-    scenery.boxes.append((*middle, height / 2, np.linalg.norm(edge), np.linalg.norm(side), height,
-                          np.arctan2(edge[1], edge[0]), 1.0))
+    scenery.boxes.append(
+        (*middle, height / 2, np.linalg.norm(edge), np.linalg.norm(side), height, np.arctan2(edge[1], edge[0]), 1.0)
+    )
     scenery.footprints.append((outline, height))
 
 
@@ -138,8 +146,9 @@ def _post(scenery: Scenery, point: np.ndarray, height: float, width: float, colo
     scenery.boxes.append((*point, (base + height) / 2, width, width, height - base, 0.0, 1.0))
 
 
-def _row_of_trees(scenery: Scenery, streets: Streets, start: np.ndarray, end: np.ndarray, ahead: np.ndarray,
-                  rng: np.random.Generator) -> None:
+def _row_of_trees(
+    scenery: Scenery, streets: Streets, start: np.ndarray, end: np.ndarray, ahead: np.ndarray, rng: np.random.Generator
+) -> None:
     inward, along, gap = -right_of(ahead), float(rng.uniform(3, 8)), float(rng.uniform(6, 13))
     hedge = rng.random() < 0.35
     while along < np.linalg.norm(end - start) - 3:
@@ -206,8 +215,11 @@ def _facades(rng: np.random.Generator) -> np.ndarray:
     mips = [tiles]
     for level in range(1, MIPS):
         small = TILE >> (2 * level)
-        mips.append(np.stack([cv2.resize(cv2.resize(t, (small, small), interpolation=cv2.INTER_AREA), (TILE, TILE))
-                              for t in tiles]))
+        mips.append(
+            np.stack(
+                [cv2.resize(cv2.resize(t, (small, small), interpolation=cv2.INTER_AREA), (TILE, TILE)) for t in tiles]
+            )
+        )
     return np.stack(mips)
 
 
@@ -220,13 +232,18 @@ def _house_front(rng: np.random.Generator) -> np.ndarray:
     margin_x, margin_y = {"holes": (7, 8), "bands": (0, 9), "curtain": (1, 1)}[style]
     for row in range(4):
         for column in range(4):
-            y0, y1, x0, x1 = row * 32 + margin_y, row * 32 + 32 - margin_y, column * 32 + margin_x, column * 32 + 32 - margin_x
+            y0, y1, x0, x1 = (
+                row * 32 + margin_y,
+                row * 32 + 32 - margin_y,
+                column * 32 + margin_x,
+                column * 32 + 32 - margin_x,
+            )
             glass = rng.uniform(35, 120) * np.array([1.1, 1.0, 0.92])
             pane = np.linspace(1.15, 0.8, y1 - y0)[:, None, None] * glass
             tile[y0:y1, x0:x1] = pane if rng.random() < 0.85 else pane * 0.4 + 110
             tile[y0:y1, (x0 + x1) // 2] = wall * 0.7
             if style == "holes":
-                tile[y1 - 1:y1 + 1, x0 - 1:x1 + 1] = wall * 1.15
+                tile[y1 - 1 : y1 + 1, x0 - 1 : x1 + 1] = wall * 1.15
     return np.clip(tile, 0, 255).astype(np.uint8)
 
 
@@ -236,10 +253,12 @@ def _shop_front(rng: np.random.Generator) -> np.ndarray:
     tile = np.full((TILE, TILE, 3), wall, np.float32)
     for column in range(4):
         x0, x1 = column * 32 + 2, column * 32 + 30
-        tile[TILE - 26:TILE - 4, x0:x1] = rng.uniform(30, 110) * np.array([1.1, 1, 0.9]) + rng.normal(0, 6, (22, x1 - x0, 1))
-        tile[TILE - 34:TILE - 28, x0:x1] = rng.uniform(20, 230, 3)
+        tile[TILE - 26 : TILE - 4, x0:x1] = rng.uniform(30, 110) * np.array([1.1, 1, 0.9]) + rng.normal(
+            0, 6, (22, x1 - x0, 1)
+        )
+        tile[TILE - 34 : TILE - 28, x0:x1] = rng.uniform(20, 230, 3)
         if rng.random() < 0.5:
-            tile[TILE - 24:, x0 + 8:x0 + 17] = rng.uniform(30, 120, 3)
+            tile[TILE - 24 :, x0 + 8 : x0 + 17] = rng.uniform(30, 120, 3)
     return np.clip(tile, 0, 255).astype(np.uint8)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 CORNERS = 8
 _PADDED = {n: np.minimum(np.arange(CORNERS), n - 1) for n in range(3, CORNERS + 1)}  # repeats the last corner
-GLASS, TYRE, RIM, STEEL = (52, 42, 36), (28, 27, 26), (150, 150, 152), (110, 108, 104)  # BGR
+GLASS, TYRE, RIM, STEEL = (82, 70, 62), (28, 27, 26), (150, 150, 152), (110, 108, 104)  # BGR
 WHITE_LIGHT, RED_LIGHT, AMBER = (235, 245, 250), (40, 30, 190), (30, 150, 240)
 SKINS = [(150, 180, 220), (110, 150, 200), (70, 100, 150), (50, 70, 105), (130, 165, 210)]
 
@@ -44,8 +44,9 @@ class Builder:
         self.colours.append(colour)
         self.glow.append(glow)
 
-    def prism(self, profile: np.ndarray, y0: float, y1: float, colour: tuple, axis: int = 1,
-              top: tuple | None = None) -> None:
+    def prism(
+        self, profile: np.ndarray, y0: float, y1: float, colour: tuple, axis: int = 1, top: tuple | None = None
+    ) -> None:
         """Extrudes a convex outline along an axis (1: outline in x, z; 2: outline in x, y; 0: in y, z)."""
         rest = [k for k in range(3) if k != axis]
         ends = []
@@ -61,11 +62,14 @@ class Builder:
             b = (a + 1) % len(profile)
             self.face(np.stack([ends[0][a], ends[0][b], ends[1][b], ends[1][a]]), inside, colour)
 
-    def box(self, x: tuple, y: tuple, z: tuple, colour: tuple, shrink: tuple = (0.0, 0.0, 0.0, 0.0)) -> list[np.ndarray]:
-        """Adds a box; `shrink` draws its top in at the front, rear, left and right. Returns front, rear, left, right."""
+    def box(
+        self, x: tuple, y: tuple, z: tuple, colour: tuple, shrink: tuple = (0.0, 0.0, 0.0, 0.0)
+    ) -> list[np.ndarray]:
+        """Adds a box whose top `shrink` draws in at the front, rear, left, right. Returns these four sides."""
         (x0, x1), (y0, y1), (z0, z1) = sorted(x), sorted(y), z
         f, r, le, ri = shrink
-        low = np.array([(x1, y1, z0), (x1, y0, z0), (x0, y0, z0), (x0, y1, z0)])  # front left, front right, rear right, ..
+        # corners: front left, front right, rear right, rear left
+        low = np.array([(x1, y1, z0), (x1, y0, z0), (x0, y0, z0), (x0, y1, z0)])
         high = np.array([(x1 - f, y1 - le, z1), (x1 - f, y0 + ri, z1), (x0 + r, y0 + ri, z1), (x0 + r, y1 - le, z1)])
         inside = (low.mean(0) + high.mean(0)) / 2
         sides = []
@@ -76,7 +80,7 @@ class Builder:
         return sides
 
     def panel(self, side: np.ndarray, u: tuple, v: tuple, colour: tuple, glow: float = 0.0, out: float = 0.012) -> None:
-        """Sticks a flat panel (window, lamp, door) on a side: u from its one edge to the other, v from bottom to top."""
+        """Sticks a flat panel (window, lamp, door) on a side: u from edge to edge, v from bottom to top, 0 to 1."""
         a, b, c, d = side
         normal = np.cross(b - a, d - a)
         normal = normal / (np.linalg.norm(normal) + 1e-12)
@@ -93,8 +97,14 @@ class Builder:
         """Adds a wheel seen from the side `out` (+1 left, -1 right): tyre and rim."""
         angle = np.arange(CORNERS) * 2 * np.pi / CORNERS + 0.2
         for part, (scale, colour) in enumerate(((1.0, TYRE), (0.55, rim))):
-            at = np.stack([x + scale * radius * np.cos(angle), np.full(CORNERS, y + out * 0.01 * part),
-                           z + scale * radius * np.sin(angle)], 1)
+            at = np.stack(
+                [
+                    x + scale * radius * np.cos(angle),
+                    np.full(CORNERS, y + out * 0.01 * part),
+                    z + scale * radius * np.sin(angle),
+                ],
+                1,
+            )
             self.face(at, np.array([x, y - out, z]), colour)
 
     def plate(self, corners: list, colour: tuple) -> None:

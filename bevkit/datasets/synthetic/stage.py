@@ -55,8 +55,15 @@ class Stage:
         keep = facing & (distance < WALL_RANGE) & (ahead > distance / spread - self.wall_size)
         corners = (scenery.corners[keep] - position) @ rotation
         count = int(keep.sum())
-        return (corners, self.wall_colours[keep], np.full(count, -1), scenery.textures[keep],
-                (scenery.origins[keep] - position) @ rotation, scenery.along[keep] @ rotation, self.wall_size[keep])
+        return (
+            corners,
+            self.wall_colours[keep],
+            np.full(count, -1),
+            scenery.textures[keep],
+            (scenery.origins[keep] - position) @ rotation,
+            scenery.along[keep] @ rotation,
+            self.wall_size[keep],
+        )
 
     def _actors(self, rotation: np.ndarray, position: np.ndarray, spread: float, poses: np.ndarray) -> list[tuple]:
         groups = []
@@ -74,8 +81,17 @@ class Stage:
             light = self.light(normals[facing])
             light = light + (1 - light) * mesh.glow[facing, None]
             blank = np.zeros((len(facing), 3))
-            groups.append(((corners[facing] - position) @ rotation, mesh.colours[facing] * light,
-                           np.full(len(facing), number), np.full(len(facing), -1), blank, blank, mesh.sizes[facing]))
+            groups.append(
+                (
+                    (corners[facing] - position) @ rotation,
+                    mesh.colours[facing] * light,
+                    np.full(len(facing), number),
+                    np.full(len(facing), -1),
+                    blank,
+                    blank,
+                    mesh.sizes[facing],
+                )
+            )
         return groups
 
     def mesh(self, number: int) -> Mesh:

@@ -119,12 +119,19 @@ class Streets:
         self.left_hand = bool(rng.random() < 0.4)
         bend = rng.uniform(2.0, 7.0, 2)
         self.place = Placement(
-            self.left_hand, tuple(bend), tuple(rng.uniform(0.018, 0.03, 2)), tuple(rng.uniform(0, 2 * np.pi, 2)),
-            float(rng.uniform(0, 2 * np.pi)))
+            self.left_hand,
+            tuple(bend),
+            tuple(rng.uniform(0.018, 0.03, 2)),
+            tuple(rng.uniform(0, 2 * np.pi, 2)),
+            float(rng.uniform(0, 2 * np.pi)),
+        )
         self.roads = [self._parallel_roads(rng), self._parallel_roads(rng)]  # [0]: along x, centre is y; [1]: along y
         self.lanes: list[Lane] = []
-        self.lights = {(i, j): float(rng.uniform(0, 20)) if rng.random() < 0.15 else None
-                       for i in range(ROADS) for j in range(ROADS)}
+        self.lights = {
+            (i, j): float(rng.uniform(0, 20)) if rng.random() < 0.15 else None
+            for i in range(ROADS)
+            for j in range(ROADS)
+        }
         self.crossings: list[np.ndarray] = []  # each [2 2]: middle of the zebra's two ends, on the plan
         self._crossing_of: dict[tuple[int, int, int], int] = {}
         self._add_crossings()
@@ -136,8 +143,10 @@ class Streets:
     def _parallel_roads(rng: np.random.Generator) -> list[Road]:
         gaps = rng.uniform(66, 100, ROADS - 1)
         centres = EXTENT / 2 + np.concatenate([[0], np.cumsum(gaps)]) - gaps.sum() / 2
-        return [Road(float(c), int(rng.choice([1, 2], p=[0.3, 0.7])), bool(rng.random() < 0.5),
-                     bool(rng.random() < 0.5)) for c in centres]
+        return [
+            Road(float(c), int(rng.choice([1, 2], p=[0.3, 0.7])), bool(rng.random() < 0.5), bool(rng.random() < 0.5))
+            for c in centres
+        ]
 
     # ------------------------------------------------------------------ the plan
 
@@ -180,9 +189,16 @@ class Streets:
         """The built-up rectangles between the sidewalks: x low, x high, y low, y high on the plan."""
         x, y = self.roads[1], self.roads[0]
         edge = SIDEWALK
-        return [(x[i].centre + x[i].half + edge, x[i + 1].centre - x[i + 1].half - edge,
-                 y[j].centre + y[j].half + edge, y[j + 1].centre - y[j + 1].half - edge)
-                for i in range(ROADS - 1) for j in range(ROADS - 1)]
+        return [
+            (
+                x[i].centre + x[i].half + edge,
+                x[i + 1].centre - x[i + 1].half - edge,
+                y[j].centre + y[j].half + edge,
+                y[j + 1].centre - y[j + 1].half - edge,
+            )
+            for i in range(ROADS - 1)
+            for j in range(ROADS - 1)
+        ]
 
     # ------------------------------------------------------------------ lanes
 
@@ -245,19 +261,32 @@ class Streets:
             return 0 if index == 0 else None
         return out.lanes - 1 if index == road.lanes - 1 else None
 
-    def _add_turn(self, junction: tuple[int, int], arm: int, out_arm: int, source: int, start: np.ndarray,
-                  target: tuple[int, np.ndarray], turn: str) -> None:
+    def _add_turn(
+        self,
+        junction: tuple[int, int],
+        arm: int,
+        out_arm: int,
+        source: int,
+        start: np.ndarray,
+        target: tuple[int, np.ndarray],
+        turn: str,
+    ) -> None:
         end, ahead, out = target[1], DIRECTIONS[arm], DIRECTIONS[out_arm]
         reach_in, reach_out = abs((end - start) @ ahead), abs((end - start) @ out)
         pull = 0.34 if arm == out_arm else 0.58  # 0.55 makes a quarter circle; a little more eases the entry
         control = np.stack([start, start + ahead * pull * reach_in, end - out * pull * reach_out, end])
         t = np.linspace(0, 1, 41)[:, None]
-        bezier = ((1 - t) ** 3 * control[0] + 3 * (1 - t) ** 2 * t * control[1]
-                  + 3 * (1 - t) * t ** 2 * control[2] + t ** 3 * control[3])
+        bezier = (
+            (1 - t) ** 3 * control[0]
+            + 3 * (1 - t) ** 2 * t * control[1]
+            + 3 * (1 - t) * t**2 * control[2]
+            + t**3 * control[3]
+        )
         crossings = (self._crossing_of[(*junction, (arm + 2) % 4)], self._crossing_of[(*junction, out_arm)])
         self.lanes[source].next.append(len(self.lanes))
-        self.lanes.append(Lane(self.place(bezier), self.lanes[source].bike, turn, arm % 2, junction, crossings,
-                               [target[0]]))
+        self.lanes.append(
+            Lane(self.place(bezier), self.lanes[source].bike, turn, arm % 2, junction, crossings, [target[0]])
+        )
 
     def _find_conflicts(self) -> None:
         """Marks the pairs of turns in one junction that come too close for two vehicles at once."""

@@ -5,10 +5,32 @@ from __future__ import annotations
 from .chance import digest
 from .rig import CAMERAS, LIDAR
 
-TABLES = ("attribute", "calibrated_sensor", "category", "ego_pose", "instance", "log", "map", "sample",
-          "sample_annotation", "sample_data", "scene", "sensor", "visibility")
-SCENE_TABLES = ("calibrated_sensor", "ego_pose", "instance", "log", "map", "sample", "sample_annotation", "sample_data",
-                "scene")
+TABLES = (
+    "attribute",
+    "calibrated_sensor",
+    "category",
+    "ego_pose",
+    "instance",
+    "log",
+    "map",
+    "sample",
+    "sample_annotation",
+    "sample_data",
+    "scene",
+    "sensor",
+    "visibility",
+)
+SCENE_TABLES = (
+    "calibrated_sensor",
+    "ego_pose",
+    "instance",
+    "log",
+    "map",
+    "sample",
+    "sample_annotation",
+    "sample_data",
+    "scene",
+)
 CATEGORIES = {
     "human.pedestrian.adult": "A grown-up on foot.",
     "human.pedestrian.child": "A child on foot.",
@@ -63,10 +85,14 @@ def shared_tables() -> dict[str, list[dict]]:
     return {
         "category": [{"token": token("category", n), "name": n, "description": d} for n, d in CATEGORIES.items()],
         "attribute": [{"token": token("attribute", n), "name": n, "description": d} for n, d in ATTRIBUTES.items()],
-        "visibility": [{"description": f"visibility of whole object is between {low} and {high}%", "token": t, "level": level}
-                       for t, level, (low, high) in levels],
-        "sensor": [{"token": token("sensor", c), "channel": c, "modality": "lidar" if c == LIDAR else "camera"}
-                   for c in (*CAMERAS, LIDAR)],
+        "visibility": [
+            {"description": f"visibility of whole object is between {low} and {high}%", "token": t, "level": level}
+            for t, level, (low, high) in levels
+        ],
+        "sensor": [
+            {"token": token("sensor", c), "channel": c, "modality": "lidar" if c == LIDAR else "camera"}
+            for c in (*CAMERAS, LIDAR)
+        ],
     }
 
 

@@ -80,8 +80,9 @@ class Walker:
     def poses(self) -> np.ndarray:
         """Where it was at every step: [T 3] x, y, yaw."""
         at = np.asarray(self.history)
-        here, ahead, behind = (np.stack([np.interp(at + d, self.along, self.points[:, k]) for k in (0, 1)], 1)
-                               for d in (0, 0.4, -0.4))
+        here, ahead, behind = (
+            np.stack([np.interp(at + d, self.along, self.points[:, k]) for k in (0, 1)], 1) for d in (0, 0.4, -0.4)
+        )
         return np.column_stack([here, np.unwrap(np.arctan2(*(ahead - behind).T[::-1]))])
 
 
@@ -261,13 +262,14 @@ class Traffic:
         """Asks for the right to enter the junction by the k-th lane of the route."""
         number, distance = vehicle.lanes[k], vehicle.starts[k] - vehicle.front
         first = vehicle is self.vehicles[0]  # others let the recording car through from afar: it shall travel
-        if distance > (45 if first else 5) + vehicle.speed ** 2 / 4.2:
+        if distance > (45 if first else 5) + vehicle.speed**2 / 4.2:
             return False
         turn = self.streets.lanes[number]
         light = self.streets.lights[turn.junction]
         room = vehicle.length + 3
         if (light is not None and not _green(self.time + light, turn.axis)) or any(
-                rear < room and speed < 2 for rear, _, speed, _ in occupants.get(vehicle.lanes[k + 1], ())):
+            rear < room and speed < 2 for rear, _, speed, _ in occupants.get(vehicle.lanes[k + 1], ())
+        ):
             self.waiting.pop(number, None)
             return False
         since = self.waiting.setdefault(number, -inf if first else self.time)
@@ -295,8 +297,12 @@ class Traffic:
                     self.blocked[crossing] -= 1
 
     def _walk(self) -> None:
-        due = {c for turn, since in self.waiting.items() if since < self.time - PATIENCE
-               for c in self.streets.lanes[turn].crossings}
+        due = {
+            c
+            for turn, since in self.waiting.items()
+            if since < self.time - PATIENCE
+            for c in self.streets.lanes[turn].crossings
+        }
         for walker in self.walkers:
             if walker.pace == 0 or walker.span + 1 >= len(walker.spans):
                 continue
@@ -325,7 +331,7 @@ def _speed_limits(points: np.ndarray, along: np.ndarray, cruise: float) -> list[
     x, y = (np.interp(at, along, points[:, k]) for k in (0, 1))
     heading = np.unwrap(np.arctan2(np.gradient(y), np.gradient(x)))
     bend = np.convolve(np.pad(np.abs(np.gradient(heading)), 2, mode="edge"), np.ones(5) / 5, mode="valid")
-    square = np.minimum(cruise ** 2, SIDE_PULL / np.maximum(bend, 1e-6))
+    square = np.minimum(cruise**2, SIDE_PULL / np.maximum(bend, 1e-6))
     # braking at BRAKE, v^2 grows by 2 BRAKE a metre backwards: the lowest such line from any point ahead is the limit
     line = square + 2 * BRAKE * at
     return np.sqrt(np.minimum.accumulate(line[::-1])[::-1] - 2 * BRAKE * at).tolist()

@@ -106,14 +106,20 @@ def _liveliest(traffic: Traffic, steps: int) -> tuple[int, float]:
 def _ride(body: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Shakes the recording car: it dives when braking, leans in turns and rides over an uneven road."""
     x, y, yaw = body.T
-    speed = np.gradient(np.hypot(np.gradient(x), np.gradient(y))) / STEP ** 2
+    speed = np.gradient(np.hypot(np.gradient(x), np.gradient(y))) / STEP**2
     sideways = np.gradient(yaw) / STEP * np.hypot(np.gradient(x), np.gradient(y)) / STEP
     smooth = np.ones(5) / 5
     bumps = [np.convolve(np.pad(rng.standard_normal(len(x)), 2, mode="edge"), smooth, "valid") for _ in range(2)]
-    pitch = -np.radians(0.35) * np.convolve(np.pad(speed, 2, mode="edge"), smooth, "valid") \
-        + np.radians(0.35) * bumps[0] + np.radians(rng.normal(0, 0.25))
-    roll = np.radians(0.45) * np.convolve(np.pad(sideways, 2, mode="edge"), smooth, "valid") \
-        + np.radians(0.3) * bumps[1] + np.radians(rng.normal(0, 0.25))
+    pitch = (
+        -np.radians(0.35) * np.convolve(np.pad(speed, 2, mode="edge"), smooth, "valid")
+        + np.radians(0.35) * bumps[0]
+        + np.radians(rng.normal(0, 0.25))
+    )
+    roll = (
+        np.radians(0.45) * np.convolve(np.pad(sideways, 2, mode="edge"), smooth, "valid")
+        + np.radians(0.3) * bumps[1]
+        + np.radians(rng.normal(0, 0.25))
+    )
     axle = 1.2  # the rear axle sits this far behind the body's middle
     return np.column_stack([x - axle * np.cos(yaw), y - axle * np.sin(yaw), yaw, pitch, roll])
 

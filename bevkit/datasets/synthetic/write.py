@@ -24,8 +24,17 @@ from .workers import record_scenes
 EDITION = 1  # raised whenever the same seed begins to draw something else
 
 
-def make_world(out: str | os.PathLike, *, scenes: int = 10, seed: int = 0, image_size: tuple[int, int] = (400, 225),
-               frames: int = 40, workers: int | None = None, version: str | None = None, progress: bool = True) -> Path:
+def make_world(
+    out: str | os.PathLike,
+    *,
+    scenes: int = 10,
+    seed: int = 0,
+    image_size: tuple[int, int] = (400, 225),
+    frames: int = 40,
+    workers: int | None = None,
+    version: str | None = None,
+    progress: bool = True,
+) -> Path:
     """Drives a recording car through synthetic towns and writes what it saw as a nuScenes data set.
 
     Args:
@@ -48,8 +57,14 @@ def make_world(out: str | os.PathLike, *, scenes: int = 10, seed: int = 0, image
     out = Path(out)
     version, names = scene_names(_whole("scenes", scenes, 1), version)
     width, height = _image_size(image_size)
-    recipe = {"edition": EDITION, "version": version, "scenes": names, "seed": _whole("seed", seed, 0),
-              "image_size": [width, height], "frames": _whole("frames", frames, 1)}
+    recipe = {
+        "edition": EDITION,
+        "version": version,
+        "scenes": names,
+        "seed": _whole("seed", seed, 0),
+        "image_size": [width, height],
+        "frames": _whole("frames", frames, 1),
+    }
     workers = _whole("workers", workers if workers is not None else os.cpu_count() or 1, 1)
     _claim(out, recipe)
     if not (out / version).is_dir():
@@ -69,10 +84,14 @@ def _whole(name: str, value: int, least: int) -> int:
 
 
 def _image_size(size: tuple[int, int]) -> tuple[int, int]:
-    good = isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(s, int) and 32 <= s <= 3200 for s in size)
+    good = (
+        isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(s, int) and 32 <= s <= 3200 for s in size)
+    )
     if not good:
-        raise ValueError(f"world: expected image_size (width, height) with 32 to 3200 pixels each, got {size!r}; "
-                         "nuScenes' own shape is 16:9, for instance (400, 225).")
+        raise ValueError(
+            f"world: expected image_size (width, height) with 32 to 3200 pixels each, got {size!r}; "
+            "nuScenes' own shape is 16:9, for instance (400, 225)."
+        )
     return size[0], size[1]
 
 
@@ -86,7 +105,9 @@ def _claim(out: Path, recipe: dict) -> None:
             found = {}
         if found != recipe:
             differing = [key for key in recipe if found.get(key) != recipe[key]]
-            detail = "; ".join(f"{key}: expected {_short(recipe[key])}, got {_short(found.get(key))}" for key in differing)
+            detail = "; ".join(
+                f"{key}: expected {_short(recipe[key])}, got {_short(found.get(key))}" for key in differing
+            )
             raise ValueError(f"world: {out} holds another world ({detail}). Choose another folder or delete this one.")
         return
     if (out / recipe["version"]).exists():
@@ -130,8 +151,15 @@ def _tidy(out: Path) -> None:
 @contextmanager
 def _bar(total: int, done: int, show: bool) -> Iterator:
     """Shows how many keyframes are recorded and how long the rest will take."""
-    columns = (TextColumn("[bold]world"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeElapsedColumn(),
-               TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("[bold]world"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, disable=not show) as bar:
         task = bar.add_task("world", total=total, completed=done)
         yield lambda: bar.advance(task)
