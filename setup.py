@@ -52,7 +52,7 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["bevkit", "bevkit.*"]),
-    package_data={"bevkit": ["py.typed", "**/*.j2", "**/*.json"]},
+    package_data={"bevkit": ["**/*.j2"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["bevkit = bevkit.cli.main:main"]},
