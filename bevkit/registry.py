@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmengine import registry
 from mmengine.registry import DATASETS as _DATASETS
 from mmengine.registry import FUNCTIONS as _FUNCTIONS
 from mmengine.registry import HOOKS as _HOOKS
@@ -22,6 +23,11 @@ DATASETS = _child(_DATASETS, "datasets")
 TRANSFORMS = _child(_TRANSFORMS, "datasets")  # augmentation: BEVClip -> BEVClip
 METRICS = _child(_METRICS, "metrics")
 HOOKS = _child(_HOOKS, "engine")
+# Kinds that bevkit adds little or nothing to; without a child of its own scope mmengine warns at every look-up.
+for _name in ("OPTIMIZERS", "OPTIM_WRAPPERS", "OPTIM_WRAPPER_CONSTRUCTORS", "PARAM_SCHEDULERS", "LOOPS",
+              "DATA_SAMPLERS", "EVALUATOR", "LOG_PROCESSORS", "MODEL_WRAPPERS", "RUNNERS", "VISUALIZERS",
+              "VISBACKENDS"):
+    _child(getattr(registry, _name))
 # A DataLoader looks its collate_fn up without the default scope, so the root registry holds ours.
 FUNCTIONS = _FUNCTIONS
 

@@ -1,10 +1,10 @@
-"""Kills world building, index building and training at random moments, again and again, and checks that nothing is lost.
+"""Kills world building, index building and training at random moments and checks that nothing is lost.
 
     python tools/kill_drill.py --kills 24 --json kills.json
 
-Each job runs once in peace. Then it is started and killed (SIGKILL, with its workers) at random moments until its share of
-kills is used up, run to its end, and must leave what the peaceful run left: the same files (world), the same index, the
-same weights and optimiser state bit by bit (training). After every kill each checkpoint on disk must load.
+Each job runs once in peace. Then it is started and killed (SIGKILL, with its workers) at random moments until its share
+of kills is used up, run to its end, and must leave what the peaceful run left: the same files (world), the same index,
+the same weights and optimiser state bit by bit (training). After every kill each checkpoint on disk must load.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Training on the small world: it learns, resumes to the same result, and splits over processes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -74,11 +75,10 @@ def test_two_processes_score_as_one(tmp_path, tiny_overrides):
     train(checkpoint, [*tiny_overrides, "train_cfg.max_epochs=1"])
     path = latest_checkpoint(checkpoint)
     alone = evaluate(load_config(CONFIG, tiny_overrides), path, tmp_path / "alone")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29541", "-m", "bevkit",
-               "test", CONFIG, str(path), "--work-dir", str(tmp_path / "two"), "--json", str(tmp_path / "two.json"),
-               "--set", *tiny_overrides]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29541",
+               "-m", "bevkit", "test", CONFIG, str(path), "--work-dir", str(tmp_path / "two"),
+               "--json", str(tmp_path / "two.json"), "--set", *tiny_overrides]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
                             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
     assert result.returncode == 0, result.stderr[-3000:]
-    import json
     assert json.loads((tmp_path / "two.json").read_text())["scores"] == pytest.approx(alone)

@@ -122,8 +122,8 @@ class DenseBEV(BaseModel):
         if self.temporal is None:
             return self.future_of(bev, None, ())[0], None
         if state is None:
-            state = TemporalState(bev.unsqueeze(1).expand(-1, self.past, -1, -1, -1), poses.expand(-1, self.past, -1, -1),
-                                  times.expand(-1, self.past))
+            state = TemporalState(bev.unsqueeze(1).expand(-1, self.past, -1, -1, -1),
+                                  poses.expand(-1, self.past, -1, -1), times.expand(-1, self.past))
         poses = torch.cat((state.global_from_ego, poses), dim=1)  # [B S+1 4 4]
         times = torch.cat((state.timestamps, times), dim=1)
         raw, _, new_past = self.future_of(bev, state.bev, self.temporal_plan(poses))

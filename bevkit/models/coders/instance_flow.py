@@ -25,7 +25,7 @@ class SegmentationAndFlow(Protocol):
 
 
 class FlawlessOutput(NamedTuple):
-    """Raw outputs of a network that makes no error."""
+    """Raw outputs that decode to the truth."""
 
     segmentation: Tensor
     flow: Tensor
@@ -92,19 +92,17 @@ class InstanceFlowCoder:
         return [FutureInstances(*sample) for sample in zip(torch.stack(ids, dim=1), probability[:, 1:], flow[:, 1:])]
 
     def flawless(self, targets: dict[str, Tensor]) -> FlawlessOutput:
-        """Returns raw outputs [B F+2 ..] of a network without error, from the batched targets of `encode`.
+        """Returns raw outputs [B F+2 ..] that decode to the truth, from the batched targets of `encode`.
 
-        Scoring what `decode` makes of them tells what the grid, the coding and the decoding cost by themselves.
+        Who is new in the present gets a centre at t-1 all the same, under its place in the present. Who is new in a
+        future frame cannot be told by a backward flow; what `decode` makes of it shows what this costs.
         """
         present, occupied, flow = targets["instance"][:, 0], targets["segmentation"] == VEHICLE, targets["flow"].clone()
-        # Who is new in the present points at itself, where a maximum too low to count as occupied stands at t-1.
         new = present * (flow[:, 1, 0] == IGNORE)  # [B Y X]
         flow[:, 1] = torch.where(new.unsqueeze(1) > 0, offsets_to_centers(new), flow[:, 1])
         logits = torch.where(occupied, 2.0, -4.0)  # [B F+2 Y X]
         for sample in range(len(logits)):
-            old_centers = _pointed_at(flow[sample, 1], (present[sample] > 0) & (new[sample] == 0))
-            new_centers = _pointed_at(flow[sample, 1], new[sample] > 0)
-            _mark(logits[sample, 0], old_centers, new_centers)
+            _mark(logits[sample, 0], *_pointed_at(flow[sample, 1], present[sample] > 0))
         flow[flow == IGNORE] = 0
         return FlawlessOutput(torch.stack((torch.zeros_like(logits), logits), dim=2), flow)
 
@@ -130,14 +128,11 @@ def _pointed_at(flow: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return (column + flow[0, row, column]).long(), (row + flow[1, row, column]).long()
 
 
-def _mark(logits: Tensor, centers: tuple[Tensor, Tensor], faint: tuple[Tensor, Tensor]) -> None:
-    """Raises a map [Y X] of logits towards the centres, which become its only maxima but for faint ones."""
-    column, row = centers
+def _mark(logits: Tensor, column: Tensor, row: Tensor) -> None:
+    """Raises a map [Y X] of logits towards the centres (column, row), each [P], so that few other maxima remain."""
     if len(column):
         y, x = torch.nonzero(logits > 0, as_tuple=True)
         cells, places = torch.stack((x, y), dim=-1), torch.stack((column, row), dim=-1).unique(dim=0)
         away = torch.cdist(cells.double(), places.double()).amin(dim=1)
         logits[y, x] += 4 / (1 + away.to(logits.dtype))
         logits[row, column] = 6.0
-    column, row = faint
-    logits[row, column] = logits[row, column].clamp(min=-1.0)

@@ -1,0 +1,130 @@
+"""bevkit benchmark model: times every stage of a model beside the least time its arithmetic could take.
+
+The floor of a stage is its floating-point operations divided by what a large matrix product reaches on this machine in
+the same run. Stages that move data rather than compute (planning, decoding) have no such floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from bevkit.cli.benchmarks import machine
+from bevkit.cli.output import add_json_argument, examples, print_table, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bevkit.models.architectures import DenseBEV
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="config file; weights are random")
+    add_model_arguments(parser)
+    parser.epilog = examples("bevkit benchmark model configs/prediction/powerbev_long.py",
+                             "bevkit benchmark model configs/synthetic/powerbev.py --repeats 10 --json model.json")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the benchmarks of a whole model have in common."""
+    parser.add_argument("--cameras", type=int, default=6, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="the median counts (default: %(default)s)")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                        help="change values of the config")
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from bevkit.engine.build import load_model
+    from bevkit.engine.config import load_config
+
+    rows = measure(load_model(load_config(args.config, args.set)), args.cameras, args.repeats)
+    columns = ("stage", "ms", "share", "GFLOP", "floor_ms", "times_floor", "parameters")
+    print_table(f"{args.config}: one clip of {args.cameras} cameras, median of {args.repeats}", columns,
+                [[row[name] for name in columns] for row in rows])
+    write_json(args.json, dict(machine=machine(), config=str(args.config), rows=rows))
+    return 0
+
+
+def measure(model: DenseBEV, cameras: int = 6, repeats: int = 5) -> list[dict[str, Any]]:
+    """Times the stages of one clip on the model's device, each alone, and all together."""
+    import torch
+
+    from bevkit.export.graph import random_clip
+
+    clip = random_clip(model.grid, cameras, model.view_transformer.image_size, model.past + 1)
+    with torch.no_grad():
+        stages = stages_of(model, model.data_preprocessor({"batch": clip})["batch"])
+        speed = matrix_speed()
+        rows = [dict(stage=name, **clock(stage, repeats, speed), parameters=parameters(part))
+                for name, stage, part in stages]
+        rows.append(dict(stage="all (clip to instances)", **clock(lambda: model.predict(clip), repeats, speed),
+                         parameters=parameters(model)))
+    for row in rows:
+        row["share"] = f"{100 * row['ms'] / rows[-1]['ms']:.0f} %"
+    return rows
+
+
+def stages_of(model: DenseBEV, batch: Any) -> list[tuple[str, Callable[[], Any], nn.Module | None]]:
+    """Returns (name, call, part) of every stage of `DenseBEV.run_clip` on a normalised batch."""
+    rig, poses = batch.rig.flatten(), batch.global_from_ego[:, :batch.past]
+    images = batch.images.flatten(0, 2)
+    features = model.image_encoder(images)
+    view_plan = model.view_plan(rig, poses.flatten(0, 1))
+    bev = model.view_transformer(features, *view_plan).bev.unflatten(0, poses.shape[:2])
+    stages: list[tuple[str, Callable[[], Any], nn.Module | None]] = [
+        ("image encoder", lambda: model.image_encoder(images), model.image_encoder),
+        ("view plan (once a rig)", lambda: model.view_plan(rig, poses.flatten(0, 1)), None),
+        ("view transformer", lambda: model.view_transformer(features, *view_plan), model.view_transformer)]
+    fused = bev[:, -1]
+    if model.temporal is not None:
+        plan = model.temporal_plan(poses)
+        fused = model.temporal(bev[:, -1], bev[:, :-1], *plan)[0]
+        stages.append(("temporal fusion", lambda: model.temporal(bev[:, -1], bev[:, :-1], *plan), model.temporal))
+    if model.bev_encoder is not None:
+        raw_bev, fused = fused, model.bev_encoder(fused)
+        stages.append(("BEV encoder", lambda: model.bev_encoder(raw_bev), model.bev_encoder))
+    raw = model.head(fused)
+    return [*stages, ("head", lambda: model.head(fused), model.head),
+            ("decoding", lambda: model.head.predict(raw), None)]
+
+
+def clock(call: Callable[[], Any], repeats: int, speed: float) -> dict[str, Any]:
+    """Times a call after two to warm up; returns ms, GFLOP, floor_ms and times_floor (None where nothing computes)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        call()
+    call()
+    seconds = median(timed(call) for _ in range(repeats))
+    flop = counter.get_total_flops()
+    floor = flop / speed
+    return dict(ms=1e3 * seconds, GFLOP=flop / 1e9 or None, floor_ms=1e3 * floor or None,
+                times_floor=seconds / floor if floor else None)
+
+
+def timed(call: Callable[[], Any]) -> float:
+    import torch
+
+    synchronize = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
+    synchronize()
+    begin = time.perf_counter()
+    call()
+    synchronize()
+    return time.perf_counter() - begin
+
+
+def matrix_speed(side: int = 2048) -> float:
+    """Returns the float32 operations a second that a matrix product of this size reaches here."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a = torch.randn(side, side, device=device)
+    return 2 * side ** 3 / min(timed(lambda: a @ a) for _ in range(5))
+
+
+def parameters(part: nn.Module | None) -> int | None:
+    return None if part is None else sum(value.numel() for value in part.parameters())
