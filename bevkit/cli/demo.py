@@ -74,10 +74,12 @@ def stage(name: str, minutes: dict[str, float]) -> Iterator[None]:
 
 
 def config_of(args: argparse.Namespace) -> Config:
+    from bevkit.engine.build import use_data
     from bevkit.engine.config import load_config
 
-    places = [f"{name}_dataloader.dataset.dataroot={args.out / 'world'}" for name in ("train", "val", "test")]
-    return load_config(CONFIG, [*places, *args.set])
+    cfg = load_config(CONFIG, args.set)
+    use_data(cfg, dataroot=str(args.out / "world"))
+    return cfg
 
 
 def train(cfg: Config, args: argparse.Namespace) -> Path:

@@ -22,10 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from mmengine.dist import is_main_process
 
-    from bevkit.engine.build import evaluate
+    from bevkit.engine.build import evaluate, use_data
     from bevkit.engine.config import load_config
 
-    scores = evaluate(load_config(args.config, args.set), args.checkpoint, work_dir_of(args))
+    cfg = load_config(args.config, args.set)
+    use_data(cfg, dataroot=args.dataroot, version=args.version)
+    scores = evaluate(cfg, args.checkpoint, work_dir_of(args))
     if is_main_process():
         print_table("Scores", ("score", "value"), sorted(scores.items()))
         write_json(args.json, dict(config=str(args.config), checkpoint=str(args.checkpoint), scores=scores))

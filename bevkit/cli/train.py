@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what training and testing have in common."""
+    parser.add_argument("--dataroot", metavar="DIR", help="folder of the tables and samples (default: the config's)")
+    parser.add_argument("--version", help="tables such as v1.0-mini (default: the config's)")
     parser.add_argument("--work-dir", metavar="DIR",
                         help="where logs and checkpoints go (default: work_dirs/<name of the config>)")
     add_set_argument(parser)
@@ -35,9 +37,10 @@ def work_dir_of(args: argparse.Namespace) -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
-    from bevkit.engine.build import build_runner
+    from bevkit.engine.build import build_runner, use_data
     from bevkit.engine.config import load_config
 
     cfg = load_config(args.config, args.set)
+    use_data(cfg, dataroot=args.dataroot, version=args.version)
     build_runner(cfg, work_dir_of(args), resume=args.resume, checkpoint=args.checkpoint, amp=args.amp).train()
     return 0

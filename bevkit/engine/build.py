@@ -38,6 +38,13 @@ def resolve(cfg: Config) -> Config:
     return cfg
 
 
+def use_data(cfg: Config, **options: Any) -> None:
+    """Sets options of all data sets of a config, such as ``dataroot`` or ``version``; None leaves one as it is."""
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        if cfg.get(name) is not None:
+            cfg[name].dataset.update({key: value for key, value in options.items() if value is not None})
+
+
 def build_model(cfg: Config) -> DenseBEV:
     """Builds the model of a config with its initial weights."""
     init_default_scope(SCOPE)
