@@ -32,14 +32,17 @@ class Stream:
         image_from_camera: [N 3 3] intrinsics for the images as the network sees them, cameras as in the manifest.
         ego_from_camera: [N 4 4].
         run: runs the model; ONNX Runtime by default.
+        replan_angle: radians. A model with ``level_ego`` keeps its view plan until pitch or roll has changed by more;
+            0 plans anew at each change, as in training. At 0.01 a point 2 m above the ground is at most 2 cm off.
     """
 
-    def __init__(self, onnx_path, image_from_camera, ego_from_camera, run=None):
+    def __init__(self, onnx_path, image_from_camera, ego_from_camera, run=None, replan_angle=0.0):
         onnx_path = Path(onnx_path)
         self.manifest = json.loads((onnx_path.parent / "manifest.json").read_text())
         self.run = run or onnx_runtime(onnx_path)
         self.rig = (image_from_camera, ego_from_camera)
-        self.view = None if self.manifest["level_ego"] else view_inputs(self.manifest, *self.rig)
+        self.replan_angle = replan_angle
+        self.view, self.up = None, None  # the view plan, and where the sky was when it was made
         self.instants = self.manifest["stream"]["past"]
         self.restart()
 
@@ -58,8 +61,7 @@ class Stream:
             ids [F+1 Y X] of the present and future instants, 0 = background; and the named outputs of the graph.
         """
         pose = np.asarray(global_from_ego, dtype=np.float64)
-        view = self.view or view_inputs(self.manifest, *self.rig, pose)
-        inputs = {"images": np.ascontiguousarray(images, dtype=np.float32)[None], **view}
+        inputs = {"images": np.ascontiguousarray(images, dtype=np.float32)[None], **self._view(pose)}
         outputs = self.run(inputs) if not self.instants else self._with_past(inputs, pose)
         coder = self.manifest["decode"]
         if coder.get("type") != "InstanceFlowCoder":
@@ -67,6 +69,12 @@ class Stream:
         ids = decode(outputs["segmentation"][0], outputs["flow"][0], coder["nms_kernel"], coder["center_threshold"],
                      coder["max_centers"])
         return ids, outputs
+
+    def _view(self, pose):
+        up = pose[2, :3]  # the global z axis in ego axes
+        if self.view is None or (self.manifest["level_ego"] and np.linalg.norm(up - self.up) > self.replan_angle):
+            self.view, self.up = view_inputs(self.manifest, *self.rig, pose), up
+        return self.view
 
     def _with_past(self, inputs, pose):
         first = self.past is None

@@ -50,6 +50,7 @@ class _Halver:
         self.outputs = {value.name for value in graph.output}
         self.nodes: list[onnx.NodeProto] = []
         self.twins: dict[tuple[str, int], str] = {}  # (tensor, type) -> its name in that type
+        self.gathered: set[str] = set()  # rows that a table names, and sums of such rows alone
 
     def run(self) -> onnx.ModelProto:
         graph = self.model.graph
@@ -88,8 +89,12 @@ class _Halver:
         self.nodes += [node, *casts]
 
     def _type_for(self, node: onnx.NodeProto, floating: list[str]) -> int:
+        if node.op_type == "Gather" or (node.op_type == "Add" and self.gathered.issuperset(node.input)):
+            self.gathered.update(node.output)
         if node.op_type in KEPT_SINGLE or not any(name in self.features for name in node.output):
             return SINGLE
+        if node.op_type == "Add" and node.output[0] in self.gathered:
+            return SINGLE  # a cell's sum over the slots that fall into it, as bev_pool takes it
         if node.op_type in MOVERS:
             return HALF if any(self.types[name] == HALF for name in floating) else SINGLE
         return HALF

@@ -10,6 +10,7 @@ import torch
 from run_onnx import Stream
 
 from bevkit.export.graph import instants_of, random_clip
+from bevkit.geometry import rigid
 from tests.export.tiny import CAMERAS, IMAGE_SIZE
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -37,3 +38,14 @@ def test_the_loop_needs_neither_torch_nor_bevkit():
     code = f"import sys; sys.path.insert(0, {str(DEPLOY)!r}); import run_onnx, build_engine; " \
            "assert not {'torch', 'bevkit', 'onnxruntime', 'tensorrt'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_level_model_plans_anew_when_the_tilt_changes_enough(artefact, monkeypatch):
+    plans = []
+    monkeypatch.setattr("run_onnx.view_inputs", lambda *arguments: plans.append(arguments) or {"view_taps": 0})
+    vehicle = Stream(artefact[0] / "model.onnx", None, None, run=lambda inputs: {}, replan_angle=0.01)
+    vehicle.manifest["level_ego"] = True
+    for pitch, expected in ((0.0, 1), (0.008, 1), (0.02, 2), (0.015, 2), (0.0, 3)):
+        pose = rigid.motion_matrix(torch.tensor([50.0, 3.0, 0.0, 0.0, pitch, 0.7 + pitch], dtype=torch.float64))
+        vehicle._view(pose.numpy())
+        assert len(plans) == expected
