@@ -69,7 +69,7 @@ def default_config(system: str) -> Path:
 
 
 def config_text(config: Path, out: Path, system: str, source: str, options: dict[str, Any]) -> str:
-    """Writes a config that inherits another and sets the options [dotted, below ``model``] that weights need."""
+    """Writes a config that inherits another and sets the options that weights need (`ImportReport.options`)."""
     nested: dict[str, Any] = {}
     for name, value in options.items():
         *path, last = name.split(".")
@@ -77,6 +77,9 @@ def config_text(config: Path, out: Path, system: str, source: str, options: dict
         for word in path:
             section = section.setdefault(word, {})
         section[last] = value
+    images = nested.pop("images", {})
+    loaders = "".join(f"{name}_dataloader = dict(dataset=dict(images={images!r}))\n"
+                      for name in ("train", "val", "test") if images)
     base = os.path.relpath(config.resolve(), out.resolve().parent).replace(os.sep, "/")
     return (f'"""The options that the released weights of {system} ({source}) were trained with."""\n\n'
-            f"_base_ = [{base!r}]\n\nmodel = {nested!r}\n")
+            f"_base_ = [{base!r}]\n\nmodel = {nested!r}\n{loaders}")

@@ -44,7 +44,8 @@ class Translation:
         origin: upstream name of each.
         dropped: upstream entries left behind on purpose, with the reason.
         unknown: upstream entries that no rule names.
-        options: config keys (dotted, below ``model``) and the values these weights were trained with.
+        options: config keys (dotted, below ``model``; those of ``images.`` below each data set) and the values these
+            weights were trained with.
         optional: bevkit names that a checkpoint may lack, because they are read in training only.
     """
 
@@ -67,7 +68,7 @@ class ImportReport:
         kept: entries of the model that the checkpoint lacks and that are read in training only; left as they were.
         missing: other entries of the model that got nothing.
         mismatched: bevkit name -> (shape of the model, shape of the checkpoint).
-        options: config keys (dotted, below ``model``) and the values these weights need.
+        options: config keys (dotted, below ``model``; ``images.`` below each data set) and the values needed.
         unmet: those of them that this model has otherwise: key -> (model, weights).
     """
 

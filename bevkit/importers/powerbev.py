@@ -103,7 +103,8 @@ def translate_powerbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         Rule(r"(?:model\.)?(segmentation|flow)_weight", r"head.\1_weight.log_variance"),
     ]
     options: dict[str, Any] = {"image_encoder.backbone.padding": "static_same", "view_transformer.frustum": "corner",
-                               "view_transformer.indexing": "truncate", "level_ego": True}
+                               "view_transformer.indexing": "truncate", "level_ego": True,
+                               "images.interpolation": "pil", "images.pixel_origin": "corner"}
     if any(re.match(r"(?:model\.)?stconv\.", name) for name in state):
         options["temporal.warp"] = "fiery"
     return translate(state, rules, options, optional=_WEIGHTS)

@@ -31,7 +31,7 @@ def test_weights_config_and_report_fit_together(released: Path, tmp_path: Path, 
     assert report["complete"] and len(report["dropped"]) == 4 and report["options"]
     cfg = load_config(out.with_suffix(".py"))
     for name, value in report["options"].items():
-        section = cfg.model
+        section = cfg.test_dataloader.dataset if name.startswith("images.") else cfg.model
         for word in name.split("."):
             section = section[word]
         assert section == value
