@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bevkit.cli.output import add_json_argument, console, examples, print_table, write_json
+from bevkit.cli.output import add_json_argument, add_set_argument, console, examples, print_table, write_json
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="2 to 10; one in five is held out (default: 10)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the world (default: 0)")
     parser.add_argument("--from-scratch", action="store_true", help="do not start from the weights beside the config")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the config")
+    add_set_argument(parser)
     add_json_argument(parser)
 
 
