@@ -61,7 +61,7 @@ def _listen(pipe: Connection) -> str:
     try:
         return pipe.recv()
     except EOFError:
-        return 'It ended without a word: out of memory, killed, or the calling script lacks `if __name__ == "__main__":`.'
+        return 'It ended without a word: out of memory, killed, or the script lacks `if __name__ == "__main__":`.'
 
 
 @contextmanager
