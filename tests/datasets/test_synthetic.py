@@ -246,6 +246,8 @@ def test_official_evaluation_runs_and_gives_truth_full_marks(folder: Path, table
         results[sample["token"]] = []
         for token in sample["anns"]:
             row = tables.get("sample_annotation", token)
+            if not row["num_lidar_pts"]:  # the devkit drops such truth, but not such answers
+                continue
             name = category_to_detection_name(row["category_name"])
             attributes = [tables.get("attribute", a)["name"] for a in row["attribute_tokens"]]
             assert all(a in detection_name_to_rel_attributes(name) for a in attributes)

@@ -78,7 +78,7 @@ def standing_actors(streets: Streets, rng: np.random.Generator) -> list[Standing
             strip = _Strip(streets, origin, ahead, length)
             works = False
             if road.parking:
-                works = rng.random() < 0.35 and length > 34
+                works = rng.random() < 0.25 and length > 34
                 found += _road_works(strip, rng) if works else []
                 found += _parked_row(strip, rng, 31.0 if works else 2.0)
             if not works:
@@ -104,7 +104,7 @@ class _Strip:
 
 def _parked_row(strip: _Strip, rng: np.random.Generator, first: float) -> list[Standing]:
     found, along = [], first + float(rng.exponential(4.0))
-    crowd = rng.uniform(8.0, 60.0)
+    crowd = rng.uniform(12.0, 70.0)
     while True:
         kind = str(rng.choice(["car", "truck", "trailer", "motorcycle", "bus"], p=[0.84, 0.07, 0.04, 0.03, 0.02]))
         actor = make_actor(kind, rng, parked=True)

@@ -144,7 +144,7 @@ class Streets:
         gaps = rng.uniform(66, 100, ROADS - 1)
         centres = EXTENT / 2 + np.concatenate([[0], np.cumsum(gaps)]) - gaps.sum() / 2
         return [
-            Road(float(c), int(rng.choice([1, 2], p=[0.3, 0.7])), bool(rng.random() < 0.5), bool(rng.random() < 0.5))
+            Road(float(c), int(rng.choice([1, 2], p=[0.3, 0.7])), bool(rng.random() < 0.5), bool(rng.random() < 0.4))
             for c in centres
         ]
 

@@ -163,7 +163,7 @@ class Traffic:
             if lane.turn:
                 continue
             away = np.linalg.norm(lane.points[len(lane.points) // 2] - seen, axis=1).min()
-            gap = (140 if lane.bike else GAP) * (0.6 if away < 30 else 1.0 if away < 80 else 2.5)
+            gap = (140 if lane.bike else GAP) * (0.5 if away < 30 else 1.0 if away < 80 else 2.5)
             along = float(rng.uniform(3, 12))
             while True:
                 bodies, cruise = _make_bodies(lane.bike, rng)
