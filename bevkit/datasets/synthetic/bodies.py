@@ -138,66 +138,41 @@ def trailer(b: Builder, l: float, w: float, h: float, rng: np.random.Generator, 
 def construction(b: Builder, l: float, w: float, h: float, rng: np.random.Generator, parked: bool) -> None:
     """A digger on tracks if it stands, a wheel loader if it drives."""
     yellow = (20 + float(rng.uniform(0, 30)), 150 + float(rng.uniform(0, 45)), 225 + float(rng.uniform(0, 25)))
-    if parked:
-        for y in (-w / 2, w / 2 - 0.55):
-            b.prism(
-                np.array(
-                    [
-                        (-0.3 * l, -h / 2),
-                        (0.2 * l, -h / 2),
-                        (0.28 * l, -h / 2 + 0.35),
-                        (0.2 * l, -h / 2 + 0.75),
-                        (-0.3 * l, -h / 2 + 0.75),
-                        (-0.38 * l, -h / 2 + 0.35),
-                    ]
-                ),
-                y,
-                y + 0.55,
-                TYRE,
-            )
-        b.box(
-            (-0.45 * l, 0.12 * l), (-w / 2 + 0.1, w / 2 - 0.1), (-h / 2 + 0.8, -h / 2 + 1.75), yellow, (0, 0.15, 0, 0)
-        )
-        front, _, left, right = b.box(
-            (-0.12 * l, 0.13 * l), (0.05, w / 2 - 0.1), (-h / 2 + 1.75, h / 2 - 0.05), yellow, (0.25, 0, 0.05, 0.05)
-        )
-        for side in (front, left, right):
-            b.panel(side, (0.1, 0.9), (0.12, 0.9), GLASS)
-        shoulder, elbow, tip = (0.1 * l, -h / 2 + 1.5), (0.33 * l, h / 2 - 0.05), (0.46 * l, -h / 2 + 0.6)
-        for (x0, z0), (x1, z1) in ((shoulder, elbow), (elbow, tip)):
-            b.prism(np.array([(x0, z0), (x0 + 0.3, z0), (x1 + 0.12, z1), (x1 - 0.15, z1 - 0.1)]), -0.6, -0.25, yellow)
-        b.prism(
-            np.array(
-                [(0.36 * l, -h / 2 + 0.05), (0.5 * l, -h / 2 + 0.2), (0.5 * l, -h / 2 + 0.7), (0.4 * l, -h / 2 + 0.75)]
-            ),
-            -0.9,
-            0.05,
-            STEEL,
-        )
-        return
-    b.box((-0.5 * l, 0.2 * l), (-w / 2 + 0.35, w / 2 - 0.35), (-h / 2 + 0.6, -h / 2 + 1.6), yellow, (0.1, 0.3, 0, 0))
-    front, rear, left, right = b.box(
-        (-0.15 * l, 0.14 * l), (-0.65, 0.65), (-h / 2 + 1.6, h / 2), yellow, (0.1, 0.1, 0.05, 0.05)
-    )
-    for side in (front, rear, left, right):
+    (_digger if parked else _loader)(b, l, w, h, yellow)
+
+
+def _digger(b: Builder, l: float, w: float, h: float, yellow: tuple) -> None:
+    """Tracks, a turntable with engine and cab, an arm in two parts, a bucket."""
+    low = -h / 2
+    track = [(-0.3, 0), (0.2, 0), (0.28, 0.35), (0.2, 0.75), (-0.3, 0.75), (-0.38, 0.35)]
+    for y in (-w / 2, w / 2 - 0.55):
+        b.prism(_outline(track, l, low), y, y + 0.55, TYRE)
+    b.box((-0.45 * l, 0.12 * l), (-w / 2 + 0.1, w / 2 - 0.1), (low + 0.8, low + 1.75), yellow, (0, 0.15, 0, 0))
+    cab = (-0.12 * l, 0.13 * l), (0.05, w / 2 - 0.1), (low + 1.75, h / 2 - 0.05)
+    front, _, left, right = b.box(*cab, yellow, (0.25, 0, 0.05, 0.05))
+    for side in (front, left, right):
+        b.panel(side, (0.1, 0.9), (0.12, 0.9), GLASS)
+    shoulder, elbow, tip = (0.1 * l, low + 1.5), (0.33 * l, h / 2 - 0.05), (0.46 * l, low + 0.6)
+    for (x0, z0), (x1, z1) in ((shoulder, elbow), (elbow, tip)):
+        b.prism(np.array([(x0, z0), (x0 + 0.3, z0), (x1 + 0.12, z1), (x1 - 0.15, z1 - 0.1)]), -0.6, -0.25, yellow)
+    b.prism(_outline([(0.36, 0.05), (0.5, 0.2), (0.5, 0.7), (0.4, 0.75)], l, low), -0.9, 0.05, STEEL)
+
+
+def _loader(b: Builder, l: float, w: float, h: float, yellow: tuple) -> None:
+    """Four big wheels, engine, cab, lifting arms and a shovel."""
+    low = -h / 2
+    b.box((-0.5 * l, 0.2 * l), (-w / 2 + 0.35, w / 2 - 0.35), (low + 0.6, low + 1.6), yellow, (0.1, 0.3, 0, 0))
+    cab = (-0.15 * l, 0.14 * l), (-0.65, 0.65), (low + 1.6, h / 2)
+    for side in b.box(*cab, yellow, (0.1, 0.1, 0.05, 0.05)):
         b.panel(side, (0.1, 0.9), (0.1, 0.85), GLASS)
-    b.prism(
-        np.array(
-            [(0.1 * l, -h / 2 + 1.2), (0.12 * l, -h / 2 + 1.5), (0.42 * l, -h / 2 + 0.7), (0.4 * l, -h / 2 + 0.45)]
-        ),
-        -0.5,
-        0.5,
-        yellow,
-    )
-    b.prism(
-        np.array(
-            [(0.36 * l, -h / 2 + 0.15), (0.5 * l, -h / 2 + 0.1), (0.44 * l, -h / 2 + 1.1), (0.36 * l, -h / 2 + 0.9)]
-        ),
-        -w / 2,
-        w / 2,
-        STEEL,
-    )
+    b.prism(_outline([(0.1, 1.2), (0.12, 1.5), (0.42, 0.7), (0.4, 0.45)], l, low), -0.5, 0.5, yellow)
+    b.prism(_outline([(0.36, 0.15), (0.5, 0.1), (0.44, 1.1), (0.36, 0.9)], l, low), -w / 2, w / 2, STEEL)
     _wheels(b, (-0.3 * l, 0.22 * l), w, h, 0.72, yellow)
+
+
+def _outline(points: list[tuple], length: float, low: float) -> np.ndarray:
+    """A side view: x in shares of the length, z in metres above the ground."""
+    return np.array([(x * length, low + z) for x, z in points])
 
 
 def _lamps(b: Builder, l: float, w: float, rear: float, front: float, width: float, height: float) -> None:

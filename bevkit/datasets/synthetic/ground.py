@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from .mood import Mood, noise_texture
-from .streets import BIKE, CLEAR, DIRECTIONS, EXTENT, PARK, SIDEWALK, Streets, arc_length, right_of
+from .streets import BIKE, EXTENT, PARK, SIDEWALK, Streets, arc_length, right_of
 
 TEXEL = 0.125  # metres per texel of the finest ground texture
 MAP_TEXEL = 0.1  # metres per pixel of nuScenes' map mask
@@ -186,6 +186,3 @@ def _cast_shadows(canvas: Canvas, image: np.ndarray, mood: Mood, footprints: lis
     soft = cv2.GaussianBlur(shade.image, (0, 0), 1.0)
     full = cv2.resize(soft, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     cv2.multiply(image, cv2.merge([full] * 3), image, scale=1 / 255)
-
-
-__all__ = ["CLEAR", "DIRECTIONS", "LEVELS", "MAP_TEXEL", "TEXEL", "Canvas", "map_mask", "paint_ground"]

@@ -44,20 +44,17 @@ class Builder:
         self.colours.append(colour)
         self.glow.append(glow)
 
-    def prism(
-        self, profile: np.ndarray, y0: float, y1: float, colour: tuple, axis: int = 1, top: tuple | None = None
-    ) -> None:
-        """Extrudes a convex outline along an axis (1: outline in x, z; 2: outline in x, y; 0: in y, z)."""
-        rest = [k for k in range(3) if k != axis]
+    def prism(self, profile: np.ndarray, y0: float, y1: float, colour: tuple) -> None:
+        """Extrudes a convex side view (x, z) across the actor, from y0 to y1."""
         ends = []
         for y in (y0, y1):
             end = np.zeros((len(profile), 3))
-            end[:, rest] = profile
-            end[:, axis] = y
+            end[:, [0, 2]] = profile
+            end[:, 1] = y
             ends.append(end)
         inside = np.concatenate(ends).mean(0)
         for end in ends:
-            self.face(end, inside, top or colour if axis == 2 else colour)
+            self.face(end, inside, colour)
         for a in range(len(profile)):
             b = (a + 1) % len(profile)
             self.face(np.stack([ends[0][a], ends[0][b], ends[1][b], ends[1][a]]), inside, colour)

@@ -137,7 +137,7 @@ class Streets:
         self._add_crossings()
         arriving, leaving = self._add_stretches()
         self._add_turns(arriving, leaving)
-        self.corners, self.walks = self._sidewalks()
+        self.walks = self._sidewalks()
 
     @staticmethod
     def _parallel_roads(rng: np.random.Generator) -> list[Road]:
@@ -306,7 +306,7 @@ class Streets:
 
     # ------------------------------------------------------------------ sidewalks
 
-    def _sidewalks(self) -> tuple[np.ndarray, list[Walk]]:
+    def _sidewalks(self) -> list[Walk]:
         """Lays the sidewalk round every block and joins the blocks by zebras."""
         corners: list[np.ndarray] = []
         number: dict[tuple[int, int, int, int], int] = {}  # block i, j, east?, north? -> corner
@@ -331,7 +331,7 @@ class Streets:
                     crossing = self._crossing_of.get((*junction, arm))
                     if crossing is not None:
                         walks.append(self._walk(corners, a, c, crossing))
-        return self.place(np.stack(corners)), walks
+        return walks
 
     def _walk(self, corners: list[np.ndarray], a: int, b: int, crossing: int) -> Walk:
         return Walk(self.place(resample(np.stack([corners[a], corners[b]]), 1.5)), (a, b), crossing)
