@@ -1,0 +1,22 @@
+"""The static pre-training of synthetic/powerbev.py: one frame in, the present's occupancy out.
+
+As in the paper it teaches the image encoder and the lift where things are, six images a sample instead of eighteen.
+
+    bevkit train configs/synthetic/powerbev_static.py
+    bevkit train configs/synthetic/powerbev.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth
+"""
+
+_base_ = ["powerbev.py"]
+
+coder = dict(type="OccupancyCoder", protocol=dict(type="PowerBEVMaps", drop_invisible=False))
+model = dict(
+    temporal=None,
+    bev_encoder=dict(type="ResNetUNet", norm_momentum=0.05),
+    head=dict(_delete_=True, type="SegmentationHead", norm_momentum=0.05, coder=coder,
+              # all cells count: the hardest quarter says nothing yet to a network that knows nothing
+              segmentation_loss=dict(type="TopKCrossEntropy", class_weights=(1.0, 3.0), ratio=1.0)))
+clips = dict(past=1, future=0)
+train_dataloader = dict(batch_size=6, dataset=clips)
+val_dataloader = dict(dataset=clips)
+test_dataloader = val_dataloader
+auto_scale_lr = dict(enable=False)
