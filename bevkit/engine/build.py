@@ -117,8 +117,10 @@ def build_runner(cfg: Config, work_dir: str | Path, *, resume: bool = False, che
     if amp is not None:
         use_amp(cfg, amp)
     if not torch.cuda.is_available() and cfg.launcher != "none":
-        # mmengine names a CUDA device for its default wrapper; a wrapper config of ours does not.
-        cfg.setdefault("model_wrapper_cfg", dict(type="MMDistributedDataParallel", broadcast_buffers=False))
+        # mmengine names a CUDA device for every wrapper, unless its config does.
+        cfg.setdefault("model_wrapper_cfg", dict(type="MMDistributedDataParallel", device_ids=None,
+                                                 broadcast_buffers=False))
+        cfg.sync_bn = None  # PyTorch synchronises batch norms on GPUs only
     if resume:
         latest = latest_checkpoint(work_dir)
         if latest is not None:

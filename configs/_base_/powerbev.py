@@ -24,7 +24,8 @@ model = dict(
 
 clips = dict(type="NuScenesClips", dataroot="data/nuscenes", version="v1.0-trainval", past=past, future=future,
              images=dict(size=(224, 480)))
-train_dataloader = dict(batch_size=2, num_workers=4, collate_fn=dict(type="collate_clips"),
+train_dataloader = dict(batch_size=2, num_workers=4, drop_last=True,  # a lone sample starves the batch norms
+                        collate_fn=dict(type="collate_clips"),
                         sampler=dict(type="ResumableSampler", shuffle=True), dataset=dict(clips, split="train"))
 val_dataloader = dict(batch_size=1, num_workers=4, collate_fn=dict(type="collate_clips"),
                       sampler=dict(type="DefaultSampler", shuffle=False), dataset=dict(clips, split="val"))

@@ -70,15 +70,20 @@ def test_bfloat16_and_ema_train(tmp_path, tiny_overrides):
     assert all(value == value for value in scores.values())
 
 
-def test_two_processes_score_as_one(tmp_path, tiny_overrides):
-    checkpoint = tmp_path / "run"
-    train(checkpoint, [*tiny_overrides, "train_cfg.max_epochs=1"])
-    path = latest_checkpoint(checkpoint)
-    alone = evaluate(load_config(CONFIG, tiny_overrides), path, tmp_path / "alone")
+def torchrun(*arguments: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29541",
-               "-m", "bevkit", "test", CONFIG, str(path), "--work-dir", str(tmp_path / "two"),
-               "--json", str(tmp_path / "two.json"), "--set", *tiny_overrides]
+               "-m", "bevkit", *arguments]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
                             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+def test_two_processes_train_and_score_as_one(tmp_path, tiny_overrides):
+    torchrun("train", CONFIG, "--work-dir", str(tmp_path / "run"), "--set", *tiny_overrides,
+             "train_cfg.max_epochs=1", "train_dataloader.batch_size=2", "default_hooks.checkpoint.interval=1")
+    path = latest_checkpoint(tmp_path / "run")
+    assert read_checkpoint(path)["meta"]["iter"] == 1  # 6 clips, 2 processes with batches of 2: one whole batch each
+    alone = evaluate(load_config(CONFIG, tiny_overrides), path, tmp_path / "alone")
+    torchrun("test", CONFIG, str(path), "--work-dir", str(tmp_path / "two"), "--json", str(tmp_path / "two.json"),
+             "--set", *tiny_overrides)
     assert json.loads((tmp_path / "two.json").read_text())["scores"] == pytest.approx(alone)
