@@ -1,7 +1,9 @@
 """The training behind the weights that the demo starts from; see powerbev_demo.py.
 
     bevkit world data/world_100 --scenes 20 --seed 100
-    bevkit train configs/synthetic/powerbev_start.py
+    bevkit train configs/synthetic/powerbev_static.py --dataroot data/world_100 --version v1.0-trainval --set \\
+        train_dataloader.dataset.split=train val_dataloader.dataset.split=val
+    bevkit train configs/synthetic/powerbev_start.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth
 """
 
 _base_ = ["powerbev.py"]
@@ -10,8 +12,8 @@ other = dict(dataroot="data/world_100", version="v1.0-trainval")
 train_dataloader = dict(dataset=dict(other, split="train"))
 val_dataloader = dict(dataset=dict(other, split="val"))
 test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=5, val_interval=5)
+train_cfg = dict(max_epochs=3, val_interval=3)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=100, by_epoch=False),
-    dict(type="CosineAnnealingLR", T_max=5, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", T_max=3, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
 ]
