@@ -1,6 +1,6 @@
 """In the vehicle: from what the exported PowerBEV graph returns to instance maps. Needs numpy and OpenCV, nothing else.
 
-README: deploy/ holds what runs beside the engine, plain scripts without PyTorch and without bevkit. This file twins
+deploy/ holds what runs beside the engine, plain scripts without PyTorch and without bevkit. This file twins
 `bevkit.models.coders.instance_flow.InstanceFlowCoder.decode`; a test holds both to the same maps.
 
     ids = decode(segmentation, flow, nms_kernel=nms_kernel_size(x_high=50.0))

@@ -148,6 +148,8 @@ class NuScenesClips(Dataset[BEVClip]):
 
     def _choose_cameras(self, wanted: Sequence[str] | None) -> list[str]:
         known = self.index.camera_names
+        if wanted is not None and len(wanted) == 0:
+            raise ValueError(f"cameras: expected at least one of {', '.join(known)}, got none; leave it out for all")
         missing = [name for name in wanted or () if name not in known]
         if missing:
             raise ValueError(f"cameras: {', '.join(missing)} not in {self.version}; it has {', '.join(known)}")

@@ -24,7 +24,7 @@ class BEVFrame(TensorFields):
         timestamp: seconds.
         boxes: truth in this ego frame, None where there is none (test split).
         images: [N 3 h w] uint8 RGB, None for a future frame or labels without images.
-        rig: the cameras of these images, None where ``images`` is None.
+        rig: the cameras of an input frame, also where its images were not loaded; None for a future frame.
         meta: sample_token, scene_name and other names for people and writers; never read by a model.
     """
 
