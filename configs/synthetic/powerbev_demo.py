@@ -1,10 +1,7 @@
 """The demo's last step of training: `powerbev.py` from weights that other seeds of the world have trained.
 
-The weights (powerbev.pth beside this file, float16) come from these two commands, 20 scenes and 5 epochs; the demo's
-own world has another seed, so none of its streets, and none of its held-out ones, were in them:
-
-    bevkit world data/world_100 --scenes 20 --seed 100
-    bevkit train configs/synthetic/powerbev_start.py
+The weights (powerbev.pth beside this file, float16) are those of powerbev_start.py, trained on a world of another seed,
+so none of the demo's streets, and none of its held-out ones, were in them.
 """
 
 _base_ = ["powerbev.py"]
