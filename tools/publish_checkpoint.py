@@ -1,6 +1,6 @@
 """Strips a training checkpoint to its weights (the averaged ones where it has them), for others to start from.
 
-    python tools/publish_checkpoint.py work_dirs/synthetic_powerbev_start/iter_816.pth configs/synthetic/powerbev.pth --half
+    python tools/publish_checkpoint.py work_dirs/synthetic_powerbev_start/iter_816.pth powerbev.pth --half
 """
 
 import argparse
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="checkpoint of bevkit train")
     parser.add_argument("out", help="file to write")
-    parser.add_argument("--half", action="store_true", help="store float16: half the size, ample to go on training from")
+    parser.add_argument("--half", action="store_true", help="store float16: half the size, ample to train on from")
     args = parser.parse_args()
     weights = weights_of(read_checkpoint(args.source))
     if args.half:
