@@ -4,7 +4,7 @@
     bevkit train configs/synthetic/powerbev_static.py --dataroot data/world_100 --version v1.0-trainval --set \\
         train_dataloader.dataset.split=train val_dataloader.dataset.split=val
     bevkit train configs/synthetic/powerbev_start.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth
-    python tools/publish_checkpoint.py work_dirs/synthetic_powerbev_start/iter_N.pth \\\\
+    python tools/publish_checkpoint.py work_dirs/synthetic_powerbev_start/iter_N.pth \\
         configs/synthetic/powerbev.pth --half
 
 The weights that lie beside this file were made so with an earlier edition of the world and 500 steps of the static
