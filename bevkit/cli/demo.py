@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def score(cfg: Config, checkpoint: Path, out: Path) -> tuple[dict[str, float], d
     from bevkit.engine.oracle import oracle_scores
 
     scores = evaluate(cfg, checkpoint, out / "test")
-    return {name.split("/", 1)[1]: value for name, value in scores.items()}, oracle_scores(cfg)
+    return {name.rsplit("/", 1)[1]: value for name, value in scores.items()}, oracle_scores(cfg)
 
 
 def export_report(cfg: Config, checkpoint: Path, out: Path) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def export_report(cfg: Config, checkpoint: Path, out: Path) -> dict[str, Any]:
     from bevkit.export.artefact import write_artefact
 
     model = load_model(cfg, checkpoint)
-    clips, cameras, _ = clips_for(cfg.copy(), model, 2, None)
+    clips, cameras, _ = clips_for(copy.deepcopy(cfg), model, 2, None)
     with console.status("exporting") as status:
         return write_artefact(model, clips, out, "fp32", cameras, say=status.update)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from mmengine.config import Config
 
@@ -11,7 +13,7 @@ from bevkit.metrics.instances import InstanceCounts, count_instances, instance_s
 
 def oracle_scores(cfg: Config) -> dict[str, float]:
     """Sends the truth of the test data through the head's coder and the metric; returns iou, vpq, sq, rq in percent."""
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)
     cfg.test_dataloader.dataset.with_images = False
     dataset = build_dataset(cfg, "test")
     counts = []
