@@ -16,9 +16,11 @@ class Trace(TensorFields):
         depth: [B*T*N D H W] depth distribution, None where the view transformer has none.
         bev: [B T C Y X] BEV of every input frame in its own ego frame, before fusion.
         fused: [B C Y X] BEV after temporal fusion and BEV encoder.
+        foreground: [B*T 1 Y X] logits of where something stands, None where the view transformer does not ask.
     """
 
     features: tuple[Tensor, ...]
     depth: Tensor | None
     bev: Tensor
     fused: Tensor
+    foreground: Tensor | None = None

@@ -10,10 +10,17 @@ from bevkit.structures import CameraRig
 
 
 class ViewOutput(NamedTuple):
-    """bev [M C Y X], and the depth distribution [M*N D H W] that was used, None where there is none."""
+    """What a view transform gives, and what it has thought on the way, for supervision.
+
+    Attributes:
+        bev: [M C Y X].
+        depth: [M*N D H W] distribution over depths, None where there is none.
+        foreground: [M 1 Y X] logits of where something stands, None where it does not ask.
+    """
 
     bev: Tensor
-    depth: Tensor | None
+    depth: Tensor | None = None
+    foreground: Tensor | None = None
 
 
 class ViewTransformer(nn.Module):
@@ -41,3 +48,21 @@ class ViewTransformer(nn.Module):
         The plan's shapes depend on configuration, M and N alone, so that it can be an input of the exported graph.
         """
         return self
+
+
+class RecurrentViewTransformer(ViewTransformer):
+    """A view transformer that also reads the map of the instant before, as BEVFormer does.
+
+    A subclass implements `motion_plan` beside `plan`, and `forward` with the two more arguments below.
+    """
+
+    past = 1
+
+    def motion_plan(self, global_from_ego: Tensor) -> tuple[Tensor, ...]:
+        """Computes all that depends on how the ego moved: poses [M 2 4 4] float64, of the instant before and of now."""
+        raise NotImplementedError
+
+    def forward(self, features: tuple[Tensor, ...], *plan: Tensor, past: Tensor | None = None,  # type: ignore[override]
+                motion: tuple[Tensor, ...] = ()) -> ViewOutput:
+        """As `ViewTransformer.forward`; ``past`` [M 1 C Y X] is the map of the instant before in its own ego frame."""
+        raise NotImplementedError
