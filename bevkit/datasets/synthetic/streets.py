@@ -15,7 +15,7 @@ import numpy as np
 EXTENT = 512.0  # side of the square town
 LANE, BIKE, PARK, SIDEWALK = 3.4, 1.6, 2.4, 3.0  # widths
 CLEAR = SIDEWALK + 1.0  # lanes end this far before the crossing road's edge: room for the zebra and the stop line
-ROADS = 5  # roads in each of the two directions
+ROADS = 4  # roads in each of the two directions
 DIRECTIONS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)], float)  # east, north, west, south on the plan
 
 
@@ -141,10 +141,10 @@ class Streets:
 
     @staticmethod
     def _parallel_roads(rng: np.random.Generator) -> list[Road]:
-        gaps = rng.uniform(66, 100, ROADS - 1)
+        gaps = rng.uniform(95, 130, ROADS - 1)
         centres = EXTENT / 2 + np.concatenate([[0], np.cumsum(gaps)]) - gaps.sum() / 2
         return [
-            Road(float(c), int(rng.choice([1, 2], p=[0.3, 0.7])), bool(rng.random() < 0.5), bool(rng.random() < 0.4))
+            Road(float(c), int(rng.choice([1, 2], p=[0.3, 0.7])), bool(rng.random() < 0.5), bool(rng.random() < 0.2))
             for c in centres
         ]
 

@@ -21,7 +21,7 @@ STEP = 0.1
 HITCH = 0.8  # m between a truck and its trailer
 WARM_UP = 8.0  # the traffic runs this long before anybody looks
 GREEN, CYCLE = 8.0, 20.0  # a light's green time for each axis, and the time after which it repeats
-GAP = 52.0  # mean free way between vehicles at the start, m
+GAP = 110.0  # mean free way between vehicles at the start, m
 PATIENCE = 3.0  # who waits this much longer goes first
 BRAKE = 1.8  # m/s2 before curves
 SIDE_PULL = 2.4  # sideways acceleration in turns, m/s2
@@ -115,7 +115,7 @@ class Traffic:
     # ------------------------------------------------------------------ who starts where
 
     def _vehicle(self, bodies: list[Actor], lane: int, front: float, cruise: float, turns: bool = True) -> Vehicle:
-        lanes = self._route(lane, turns, self.seconds * cruise + 60)
+        lanes = self._route(lane, turns, front + self.seconds * cruise + 60)
         parts = [self.streets.lanes[n].points for n in lanes]
         points = np.concatenate([parts[0]] + [p[1:] for p in parts[1:]])
         along = arc_length(points)

@@ -12,8 +12,8 @@ from .streets import Streets
 from .traffic import STEP, Traffic
 
 LEAD = 0.5  # the recording starts this long before the first keyframe, as cameras fire before the lidar does
-SPARE = 12.0  # s that the traffic runs longer than needed: the liveliest part is kept
-ATTEMPTS, LIVELY = 3, 3.8
+SPARE = 30.0  # s that the traffic runs longer than needed: the liveliest part is kept
+ATTEMPTS, LIVELY = 5, 5.5
 
 
 @dataclass
@@ -83,21 +83,22 @@ def build_world(name: str, seed: int, frames: int) -> World:
 def _liveliest(traffic: Traffic, steps: int) -> tuple[int, float]:
     """Finds the stretch of a recording worth keeping: its first step, and a rating.
 
-    The rating grows to 4 as the car travels and vehicles move around it; a turn is a bonus.
+    The rating grows to 5 as the car travels with company that moves; a turn is a bonus.
     """
     ego = traffic.vehicles[0].poses()[0]
     speed = np.diff(traffic.vehicles[0].history) / STEP
-    moving, close = np.zeros(len(speed)), np.zeros(len(speed))
+    moving, standing = np.zeros(len(speed)), np.zeros(len(speed))
     for vehicle in traffic.vehicles[1:]:
-        away = np.abs(vehicle.poses()[0][:-1, :2] - ego[:-1, :2]).max(1)
+        close = np.abs(vehicle.poses()[0][:-1, :2] - ego[:-1, :2]).max(1) < 25
         moves = np.diff(vehicle.history) > 1.0 * STEP
-        moving += moves & (away < 50)
-        close += moves & (away < 15)
+        moving += moves & close
+        standing += ~moves & close
     found = []
     for first in range(0, len(ego) - steps + 1, 10):
         part = slice(first, first + steps - 1)
         turned = np.ptp(ego[part, 2]) > 0.7
-        lively = min(moving[part].mean() / 8, 1.0) + min(close[part].mean() / 2, 1.0)
+        company = moving[part].sum() / max(moving[part].sum() + standing[part].sum(), 1)
+        lively = 2 * company + min(moving[part].mean() / 4, 1.0)
         found.append((2 * min(speed[part].mean() / 5, 1.0) + lively + 0.5 * turned, -first))
     score, first = max(found)
     return -first, float(score)
