@@ -53,16 +53,24 @@ class ViewTransformer(nn.Module):
 class RecurrentViewTransformer(ViewTransformer):
     """A view transformer that also reads the map of the instant before, as BEVFormer does.
 
-    A subclass implements `motion_plan` beside `plan`, and `forward` with the two more arguments below.
+    A subclass sets ``motion_inputs`` (how many tensors `motion_plan` returns) and implements `motion_plan` beside
+    `plan`, and `forward` with the two more arguments below.
     """
 
     past = 1
+    motion_inputs: int
 
-    def motion_plan(self, global_from_ego: Tensor) -> tuple[Tensor, ...]:
-        """Computes all that depends on how the ego moved: poses [M 2 4 4] float64, of the instant before and of now."""
+    def motion_plan(self, global_from_ego: Tensor, fresh: Tensor) -> tuple[Tensor, ...]:
+        """Computes all that depends on how the ego moved; has no weights.
+
+        Args:
+            global_from_ego: [M 2 4 4] float64 poses of the instant before and of now.
+            fresh: [M] bool, True where a scene begins: the plan says so to `forward`, which then does not let the
+                past (any numbers) have an influence.
+        """
         raise NotImplementedError
 
-    def forward(self, features: tuple[Tensor, ...], *plan: Tensor, past: Tensor | None = None,  # type: ignore[override]
-                motion: tuple[Tensor, ...] = ()) -> ViewOutput:
+    def forward(self, features: tuple[Tensor, ...], *plan: Tensor, past: Tensor,  # type: ignore[override]
+                motion: tuple[Tensor, ...]) -> ViewOutput:
         """As `ViewTransformer.forward`; ``past`` [M 1 C Y X] is the map of the instant before in its own ego frame."""
         raise NotImplementedError
