@@ -98,7 +98,7 @@ def inputs_of(model: DenseBEV, instant: BEVBatch, state: StreamState | None) -> 
     Returns:
         (inputs, poses [1 S+1 4 4] that the temporal plan was made of).
     """
-    now = instant.global_from_ego[:, :1]  # [1 1 4 4]
+    now, fresh = instant.global_from_ego[:, :1], state is None  # [1 1 4 4]
     view = model.view_plan(instant.rig.flatten(), now[:, 0])
     inputs = {"images": instant.images[:, 0].float(), **named("view_", view)}
     if not model.past:
@@ -106,12 +106,12 @@ def inputs_of(model: DenseBEV, instant: BEVBatch, state: StreamState | None) -> 
     if state is None:
         state = StreamState(empty_past(model), now.expand(-1, model.past, -1, -1))
     poses = torch.cat((state.poses, now), dim=1)
-    return {**inputs, "past": state.past, **named("temporal_", model.temporal_plan(poses))}, poses
+    return {**inputs, "past": state.past, **named("temporal_", model.temporal_plan(poses, fresh))}, poses
 
 
 def empty_past(model: DenseBEV) -> Tensor:
     """Returns a past [1 S C Y X] of zeros."""
-    return torch.zeros(1, model.past, model.view_transformer.channels, *model.grid.shape)
+    return torch.zeros(1, model.past, *model.map_shape)
 
 
 def first_past(new_past: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from bevkit.geometry import rigid
 from bevkit.models.architectures.preprocessor import BEVPreprocessor
+from bevkit.models.view_transformers import RecurrentViewTransformer, ViewOutput
 from bevkit.registry import MODELS
 from bevkit.structures import BEVBatch, BEVGrid, CameraRig, TemporalState, Trace
 
@@ -31,14 +34,15 @@ class DenseBEV(BaseModel):
         grid: dict with x, y, z as (low, high, step) in metres; handed to every part that asks for one.
         image_encoder, view_transformer, head: configs of the parts (MODELS registry).
         temporal, bev_encoder: likewise, or None to leave them out.
+        auxiliaries: configs of training-only parts; each has ``loss(trace, targets)``, and none is exported.
         level_ego: express cameras in the level ego frame (FIERY's "flat" ego: yaw only), as PowerBEV's weights expect.
         data_preprocessor: normalisation; the default is ImageNet's.
     """
 
     def __init__(self, grid: dict[str, Any], image_encoder: dict[str, Any], view_transformer: dict[str, Any],
                  head: dict[str, Any], temporal: dict[str, Any] | None = None,
-                 bev_encoder: dict[str, Any] | None = None, level_ego: bool = False,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
+                 bev_encoder: dict[str, Any] | None = None, auxiliaries: Sequence[dict[str, Any]] = (),
+                 level_ego: bool = False, data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor=MODELS.build(data_preprocessor) if data_preprocessor else BEVPreprocessor())
         self.grid = BEVGrid(**grid)
         self.level_ego = level_ego
@@ -52,6 +56,7 @@ class DenseBEV(BaseModel):
         self.bev_encoder = self._next_part(bev_encoder, channels)
         channels = self.bev_encoder.channels if self.bev_encoder is not None else channels
         self.head = self._next_part(head, channels)
+        self.auxiliaries = nn.ModuleList(MODELS.build(config) for config in auxiliaries)
 
     def _next_part(self, config: dict[str, Any] | None, in_channels: int) -> nn.Module | None:
         if config is None:
@@ -59,9 +64,14 @@ class DenseBEV(BaseModel):
         return MODELS.build(config, default_args=dict(grid=self.grid, in_channels=in_channels))
 
     @property
+    def recurrent(self) -> bool:
+        """Whether the view transformer reads its own map of the instant before."""
+        return isinstance(self.view_transformer, RecurrentViewTransformer)
+
+    @property
     def past(self) -> int:
-        """Number of past instants that the temporal fusion wants beside the present."""
-        return self.temporal.past if self.temporal is not None else 0
+        """Number of past maps that an instant reads beside the present."""
+        return max(self.view_transformer.past, self.temporal.past if self.temporal is not None else 0)
 
     # ---- calibration: no weights -------------------------------------------------------------------------------
 
@@ -71,46 +81,110 @@ class DenseBEV(BaseModel):
             rig = rig.moved((rigid.inverse(rigid.level(global_from_ego)) @ global_from_ego).to(rig.ego_from_camera))
         return self.view_transformer.plan(rig)
 
-    def temporal_plan(self, global_from_ego: Tensor) -> Plan:
-        """Plans the fusion over poses [B S+1 4 4], oldest first, the present last."""
-        return self.temporal.plan(global_from_ego) if self.temporal is not None else ()
+    def temporal_plan(self, global_from_ego: Tensor, fresh: bool = False) -> Plan:
+        """Plans all that reads the past, over poses [B S+1 4 4], oldest first, the present last.
+
+        A ``fresh`` scene has just begun. The plan is the view transformer's motion plan, if it is recurrent, and then
+        the fusion's.
+        """
+        fusion = self.temporal.plan(global_from_ego[:, -1 - self.temporal.past:]) if self.temporal is not None else ()
+        if not self.recurrent:
+            return fusion
+        flags = torch.full((len(global_from_ego),), fresh, device=global_from_ego.device)
+        return (*self.view_transformer.motion_plan(global_from_ego[:, -2:], flags), *fusion)
 
     # ---- weights: no calibration -------------------------------------------------------------------------------
 
-    def bev_of(self, images: Tensor, view_plan: Plan) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
-        """Lifts images [M N 3 h w] to (bev [M C Y X], features, depth)."""
+    def bev_of(self, images: Tensor, view_plan: Plan, past: Tensor | None = None, motion: Plan = ()
+               ) -> tuple[ViewOutput, tuple[Tensor, ...]]:
+        """Lifts images [M N 3 h w] to (bev [M C Y X] and what led to it, features).
+
+        A recurrent view transformer also wants the map before, past [M 1 C Y X], and its motion plan.
+        """
         features = self.image_encoder(images.flatten(0, 1))
-        view = self.view_transformer(features, *view_plan)
-        return view.bev, features, view.depth
+        if self.recurrent:
+            return self.view_transformer(features, *view_plan, past=past, motion=motion), features
+        return self.view_transformer(features, *view_plan), features
 
     def future_of(self, bev: Tensor, past: Tensor | None, temporal_plan: Plan
                   ) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:
         """Turns the present BEV [B C Y X] and the past [B S C Y X] into (raw outputs, fused BEV, new past)."""
-        fused, new_past = self.temporal(bev, past, *temporal_plan) if self.temporal is not None else (bev, None)
+        fused, new_past = bev, None
+        if self.temporal is not None:
+            fused, new_past = self.temporal(bev, past[:, past.shape[1] - self.temporal.past:], *temporal_plan)
+        if self.recurrent and not (self.temporal is not None and self.temporal.past):
+            new_past = bev.unsqueeze(1)  # [B 1 C Y X]
         if self.bev_encoder is not None:
             fused = self.bev_encoder(fused)
         return self.head(fused), fused, new_past
 
     def step(self, images: Tensor, view_plan: Plan, past: Tensor | None, temporal_plan: Plan) -> StepOutput:
         """Runs one instant: images [B N 3 h w], the past BEVs [B S C Y X], the plans. This is what is exported."""
-        bev, _, _ = self.bev_of(images, view_plan)
-        raw, _, new_past = self.future_of(bev, past, temporal_plan)
+        motion, temporal_plan = self._motion_and_fusion(temporal_plan)
+        newest = past[:, -1:] if past is not None and self.recurrent else None
+        view, _ = self.bev_of(images, view_plan, newest, motion)
+        raw, _, new_past = self.future_of(view.bev, past, temporal_plan)
         return StepOutput(raw, new_past)
+
+    def _motion_and_fusion(self, temporal_plan: Plan) -> tuple[Plan, Plan]:
+        first = self.view_transformer.motion_inputs if self.recurrent else 0
+        return temporal_plan[:first], temporal_plan[first:]
 
     # ---- clips and streams -------------------------------------------------------------------------------------
 
     def run_clip(self, batch: BEVBatch) -> tuple[tuple[Tensor, ...], Trace]:
         """Runs a batch of clips whose images are normalised; returns raw outputs and the intermediates."""
-        frames = batch.past
-        if frames != self.past + 1:
-            raise ValueError(f"batch: expected clips of {self.past + 1} input frames, got {frames}; "
-                             f"set the data set's past={self.past + 1}")
-        poses = batch.global_from_ego[:, :frames]  # [B T 4 4]
+        stacked = 1 + (self.temporal.past if self.temporal is not None else 0)
+        if batch.past < stacked or batch.past > stacked and not self.recurrent:
+            raise ValueError(f"batch: expected clips of {stacked} input frames, got {batch.past}; "
+                             f"set the data set's past={stacked}")
+        poses = batch.global_from_ego[:, :batch.past]  # [B T 4 4]
+        view, features, bev = self._bev_one_by_one(batch, poses) if self.recurrent else self._bev_at_once(batch, poses)
+        _, fusion_plan = self._motion_and_fusion(self.temporal_plan(self._padded(poses)))
+        raw, fused, _ = self.future_of(bev[:, -1], bev[:, :-1], fusion_plan)
+        return raw, Trace(features, view.depth, bev, fused, view.foreground)
+
+    def _bev_at_once(self, batch: BEVBatch, poses: Tensor) -> tuple[ViewOutput, tuple[Tensor, ...], Tensor]:
         view_plan = self.view_plan(batch.rig.flatten(), poses.flatten(0, 1))
-        bev, features, depth = self.bev_of(batch.images.flatten(0, 1), view_plan)
-        bev = bev.unflatten(0, (len(batch), frames))  # [B T C Y X]
-        raw, fused, _ = self.future_of(bev[:, -1], bev[:, :-1], self.temporal_plan(poses))
-        return raw, Trace(features, depth, bev, fused)
+        view, features = self.bev_of(batch.images.flatten(0, 1), view_plan)
+        return view, features, view.bev.unflatten(0, poses.shape[:2])  # bev [B T C Y X]
+
+    def _bev_one_by_one(self, batch: BEVBatch, poses: Tensor) -> tuple[ViewOutput, tuple[Tensor, ...], Tensor]:
+        """Lifts the frames in order, each with the map before it; the past is run as in a test, without gradients."""
+        maps: list[Tensor] = []
+        for time in range(batch.past):
+            before = max(time - 1, 0)
+            motion = self.view_transformer.motion_plan(
+                poses[:, [before, time]], torch.full((len(batch),), time == 0, device=poses.device))
+            past = maps[-1] if maps else batch.images.new_zeros(len(batch), *self.map_shape)
+            with self._as_history(time < batch.past - 1):
+                view, features = self.bev_of(batch.images[:, time], self.view_plan(batch.rig[:, time], poses[:, time]),
+                                             past.unsqueeze(1), motion)
+            maps.append(view.bev)
+        return view, features, torch.stack(maps, dim=1)  # [B T C Y X]
+
+    @contextmanager
+    def _as_history(self, history: bool) -> Iterator[None]:
+        """Runs what is within for a past frame of a training clip: no gradients, no dropout, batch norms at rest."""
+        parts = [part for part in (self.image_encoder, self.view_transformer) if history and part.training]
+        for part in parts:
+            part.eval()
+        try:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not history):
+                yield
+        finally:
+            for part in parts:
+                part.train()
+
+    @property
+    def map_shape(self) -> tuple[int, int, int]:
+        """(C, Y, X) of the view transformer's map."""
+        return (self.view_transformer.channels, *self.grid.shape)
+
+    def _padded(self, poses: Tensor) -> Tensor:
+        """Repeats the first of the poses [B T 4 4] until every part that plans with the past has as many as it asks."""
+        missing = max(self.past + 1 - poses.shape[1], 0)
+        return torch.cat((poses[:, :1].expand(-1, missing, -1, -1), poses), dim=1)
 
     def stream(self, batch: BEVBatch, state: TemporalState | None) -> tuple[tuple[Tensor, ...], TemporalState | None]:
         """Runs one instant (clips of one frame) of B streams; ``state`` None means that a scene begins.
@@ -118,24 +192,31 @@ class DenseBEV(BaseModel):
         At the beginning of a scene the present stands in for the missing past, as if the ego had been at rest.
         """
         poses, times = batch.global_from_ego[:, :1], batch.timestamps[:, :1]
-        bev, _, _ = self.bev_of(batch.images[:, 0], self.view_plan(batch.rig.flatten(), poses[:, 0]))
-        if self.temporal is None:
-            return self.future_of(bev, None, ())[0], None
+        view_plan, fresh = self.view_plan(batch.rig.flatten(), poses[:, 0]), state is None
+        if not self.past:
+            view, _ = self.bev_of(batch.images[:, 0], view_plan)
+            return self.future_of(view.bev, view.bev.unsqueeze(1)[:, :0], self.temporal_plan(poses))[0], None
         if state is None:
-            state = TemporalState(bev.unsqueeze(1).expand(-1, self.past, -1, -1, -1),
-                                  poses.expand(-1, self.past, -1, -1), times.expand(-1, self.past))
+            nothing = batch.images.new_zeros(len(batch), self.past, *self.map_shape)
+            state = TemporalState(nothing, poses.expand(-1, self.past, -1, -1), times.expand(-1, self.past))
         poses = torch.cat((state.global_from_ego, poses), dim=1)  # [B S+1 4 4]
         times = torch.cat((state.timestamps, times), dim=1)
-        raw, _, new_past = self.future_of(bev, state.bev, self.temporal_plan(poses))
+        motion, fusion_plan = self._motion_and_fusion(self.temporal_plan(poses, fresh))
+        view, _ = self.bev_of(batch.images[:, 0], view_plan, state.bev[:, -1:], motion)
+        past = view.bev.unsqueeze(1).expand_as(state.bev) if fresh else state.bev
+        raw, _, new_past = self.future_of(view.bev, past, fusion_plan)
         return raw, TemporalState(new_past, poses[:, 1:], times[:, 1:])
 
     def forward(self, batch: BEVBatch, mode: str = "tensor") -> Any:
         """Follows mmengine: ``loss`` gives a dict of losses, ``predict`` a list of results, ``tensor`` raw outputs."""
-        raw, _ = self.run_clip(batch)
+        raw, trace = self.run_clip(batch)
         if mode == "loss":
             if not batch.targets:
                 raise ValueError("batch: expected targets for the loss, got none; give the data set a target_coder")
-            return self.head.loss(raw, batch.targets)
+            losses = self.head.loss(raw, batch.targets)
+            for auxiliary in self.auxiliaries:
+                losses.update(auxiliary.loss(trace, batch.targets))
+            return losses
         if mode == "predict":
             return self.head.predict(raw)
         if mode == "tensor":

@@ -30,6 +30,7 @@ class ViewTransformer(nn.Module):
     """
 
     channels: int
+    past = 0  # how many maps of earlier instants `forward` reads
 
     def plan(self, rig: CameraRig) -> tuple[Tensor, ...]:
         """Computes all that depends on calibration (rig with leading axis [M]): no weights, on the rig's device.
