@@ -1,0 +1,44 @@
+"""Stages of residual blocks on the BEV plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
+
+
+def residual_stage(in_channels: int, channels: int, count: int, stride: int) -> nn.Sequential:
+    """Returns basic blocks (He et al., CVPR 2016), the first with a stride and a 1x1 shortcut where shapes differ."""
+    shortcut = None
+    if stride != 1 or in_channels != channels:
+        shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+    return nn.Sequential(BasicBlock(in_channels, channels, stride, shortcut),
+                         *[BasicBlock(channels, channels) for _ in range(count - 1)])
+
+
+class ResidualStages(nn.Module):
+    """BEVDet's residual backbone: the first block of a stage has a 3x3 convolution with bias as its shortcut.
+
+    Args:
+        in_channels: of the map [B C Y X].
+        channels, blocks, strides: of each stage.
+    """
+
+    def __init__(self, in_channels: int, channels: Sequence[int], blocks: Sequence[int],
+                 strides: Sequence[int]) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.stages = nn.ModuleList()
+        for width, count, stride in zip(channels, blocks, strides, strict=True):
+            shortcut = nn.Conv2d(in_channels, width, 3, stride, padding=1)
+            self.stages.append(nn.Sequential(BasicBlock(in_channels, width, stride, shortcut),
+                                             *[BasicBlock(width, width) for _ in range(count - 1)]))
+            in_channels = width
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return tuple(maps)  # each [B C_i Y/s_i X/s_i]
