@@ -18,11 +18,7 @@ import numpy as np
 from bevkit.files import write_atomically
 
 FORMAT = 1  # raise it whenever the meaning of a stored array changes; older caches are then rebuilt
-CLASSES = ("car", "truck", "bus", "trailer", "construction_vehicle", "pedestrian", "motorcycle", "bicycle",
-           "traffic_cone", "barrier")
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
-ATTRIBUTES = ("cycle.with_rider", "cycle.without_rider", "pedestrian.moving", "pedestrian.sitting_lying_down",
-              "pedestrian.standing", "vehicle.moving", "vehicle.parked", "vehicle.stopped")
 TABLES = ("category", "attribute", "instance", "sensor", "calibrated_sensor", "ego_pose", "scene", "sample",
           "sample_data", "sample_annotation")
 _STALE_SECONDS = 3600.0

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bevkit.datasets.infos import CAMERAS, CLASSES, SceneIndex, texts
+from bevkit.datasets.infos import CAMERAS, SceneIndex, texts
 from bevkit.geometry import boxes as box_geometry
 from bevkit.geometry import rigid
+from bevkit.structures.classes import CLASSES
 
 Info = dict[str, Any]
 IMAGE_SIZE = (900, 1600)  # of every nuScenes camera; the info files do not say

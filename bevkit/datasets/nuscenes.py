@@ -15,10 +15,11 @@ import torch
 from torch.utils.data import Dataset
 
 from bevkit.datasets.images import ImageLoader
-from bevkit.datasets.infos import CLASSES, open_index
+from bevkit.datasets.infos import open_index
 from bevkit.datasets.mmdet3d_infos import read_infos
 from bevkit.registry import DATASETS, MODELS, TRANSFORMS
 from bevkit.structures import BEVClip, BEVFrame, BEVGrid, Boxes3D, CameraRig
+from bevkit.structures.classes import CLASSES
 
 log = logging.getLogger(__name__)
 Transform = Callable[[BEVClip, np.random.Generator], BEVClip]

@@ -14,8 +14,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from bevkit.datasets.infos import ATTRIBUTES, CAMERAS, CLASSES, TABLES, SceneIndex, texts
+from bevkit.datasets.infos import CAMERAS, TABLES, SceneIndex, texts
 from bevkit.geometry import rigid
+from bevkit.structures.classes import ATTRIBUTES, CLASSES
 
 Row = dict[str, Any]
 REFERENCE = "LIDAR_TOP"

@@ -10,6 +10,7 @@ from torch import Tensor
 from bevkit.checks import expect
 from bevkit.geometry import boxes as box_geometry
 from bevkit.geometry import rigid
+from bevkit.structures.classes import CLASSES, VEHICLES
 from bevkit.structures.tensors import TensorFields
 
 
@@ -74,3 +75,11 @@ class Boxes3D(TensorFields):
         """Returns no boxes."""
         real, whole = torch.zeros(0, 3, dtype=dtype), torch.zeros(0, dtype=torch.int64)
         return Boxes3D(real, real, real[:, 0], real[:, :2], whole, whole, whole, whole, whole, whole.bool())
+
+    @staticmethod
+    def predicted(centers: Tensor, sizes: Tensor, yaws: Tensor, velocities: Tensor, labels: Tensor) -> Boxes3D:
+        """Makes boxes of what a detector says; tracks, visibility, points and attributes are unknown."""
+        unknown = torch.full_like(labels, -1)
+        vehicle = torch.tensor([name in VEHICLES for name in CLASSES], device=labels.device)
+        return Boxes3D(centers, sizes, yaws, velocities, labels, unknown, torch.zeros_like(labels), unknown, unknown,
+                       vehicle[labels])

@@ -13,9 +13,10 @@ import torch
 
 import bevkit.datasets.nuscenes_tables as tables
 from bevkit.datasets import NuScenesClips, infos
-from bevkit.datasets.infos import CLASSES, SceneIndex, open_index
+from bevkit.datasets.infos import SceneIndex, open_index
 from bevkit.datasets.mmdet3d_infos import read_infos
 from bevkit.geometry import rigid
+from bevkit.structures.classes import CLASSES
 
 VERSION = "v1.0-mini"
 

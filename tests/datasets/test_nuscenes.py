@@ -9,9 +9,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from bevkit.datasets import NuScenesClips
-from bevkit.datasets.infos import ATTRIBUTES, CLASSES, open_index
+from bevkit.datasets.infos import open_index
 from bevkit.geometry import rigid
 from bevkit.structures import BEVClip, collate_clips
+from bevkit.structures.classes import ATTRIBUTES, CLASSES
 from tests.datasets.tables import write_tables
 
 
