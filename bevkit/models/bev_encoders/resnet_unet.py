@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
+from bevkit.models.layers import residual_stage
 from bevkit.registry import MODELS
 from bevkit.structures.grid import BEVGrid
 
@@ -36,7 +36,7 @@ class ResNetUNet(nn.Module):
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before = stages[0]
         for index, (channels, count) in enumerate(zip(stages, blocks)):
-            self.down.append(_stage(before, channels, count, stride=1 if index == 0 else 2))
+            self.down.append(residual_stage(before, channels, count, stride=1 if index == 0 else 2))
             before = channels
         for coarse, fine in zip(reversed(stages), (*reversed(stages[:-1]), in_channels)):
             self.up.append(nn.Sequential(nn.Conv2d(coarse, fine, 1, bias=False), nn.BatchNorm2d(fine)))
@@ -55,11 +55,3 @@ class ResNetUNet(nn.Module):
             skip = skips.pop()
             x = skip + mix(F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False))
         return x
-
-
-def _stage(in_channels: int, channels: int, count: int, stride: int) -> nn.Sequential:
-    shortcut = None
-    if stride != 1 or in_channels != channels:
-        shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
-    return nn.Sequential(BasicBlock(in_channels, channels, stride, shortcut),
-                         *[BasicBlock(channels, channels) for _ in range(count - 1)])
