@@ -1,7 +1,7 @@
 """How much of two rectangles on the ground coincides, whatever way they are turned.
 
-The area of a polygon is a sum over its border: half of cross(start, end) of every piece (Green's theorem). The border of
-an intersection is made of the pieces of each outline that lie inside of the other rectangle, and in the frame of a
+The area of a polygon is a sum over its border: half of cross(start, end) of every piece (Green's theorem). The border
+of an intersection is made of the pieces of each outline that lie inside of the other rectangle, and in the frame of a
 rectangle "inside" is |x| <= l/2, |y| <= w/2: a line is cut by four numbers (Liang and Barsky, 1984). So the pieces are
 never sorted or joined, and all pairs of rectangles are cut at once.
 """
@@ -42,7 +42,7 @@ def _border_inside(corners: Tensor, boxes: Tensor, along: float) -> Tensor:
     inside = torch.cat((half - local, half + local), dim=-1) + torch.where(way > 0, along * _HAIR, -_HAIR)  # the same
     gain = torch.cat((-edge, edge), dim=-1)  # of the distance to each side, from the start to the end of each edge
     met = -inside / torch.where(gain == 0, 1, gain)  # share of the edge at which it meets the side
-    beside = torch.where(inside < 0, 2.0, -1.0).to(met)  # an edge along a side lies outside of it from end to end, or not
+    beside = torch.where(inside < 0, 2.0, -1.0).to(met)  # an edge along a side: outside, or not
     enters = torch.where(gain > 0, met, torch.where(gain == 0, beside, -1.0)).amax(dim=-1).clamp(min=0)  # [P 4]
     leaves = torch.where(gain < 0, met, 2.0).amin(dim=-1).clamp(max=1)
     # cross(a + t (b - a), a + u (b - a)) = (u - t) cross(a, b)

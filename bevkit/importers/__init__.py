@@ -7,10 +7,12 @@ from pathlib import Path
 from torch import nn
 
 from bevkit.importers.base import ImportReport, Rule, Translation, fit, read_state_dict, translate
+from bevkit.importers.centerpoint import translate_centerpoint, translate_old_centerpoint
 from bevkit.importers.powerbev import translate_powerbev
 
 # One entry a family of upstream checkpoints: (state_dict, entries of the bevkit model) -> Translation.
-IMPORTERS = {"powerbev": translate_powerbev}
+IMPORTERS = {"centerpoint": translate_centerpoint, "centerpoint_before_1.0": translate_old_centerpoint,
+             "powerbev": translate_powerbev}
 
 
 def import_checkpoint(src: str | Path, system: str, model: nn.Module) -> ImportReport:
