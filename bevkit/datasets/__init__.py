@@ -2,6 +2,7 @@
 
 from bevkit.datasets.augment import BEVJitter, Photometric
 from bevkit.datasets.images import ImageLoader
+from bevkit.datasets.lidar import LidarDepthMap
 from bevkit.datasets.nuscenes import NuScenesClips
 
-__all__ = ["BEVJitter", "ImageLoader", "NuScenesClips", "Photometric"]
+__all__ = ["BEVJitter", "ImageLoader", "LidarDepthMap", "NuScenesClips", "Photometric"]

@@ -77,8 +77,8 @@ def recolour(image: Tensor, brightness: float, contrast: float, saturation: floa
 class BEVJitter:
     """Turns, scales and mirrors the ego frame, alike in all frames of a clip; the images stay as they are.
 
-    The new frame is ``new_from_ego = mirror @ scale @ rotation``: boxes and cameras are expressed in it, and
-    ``global_from_new = global_from_ego @ inverse(new_from_ego)``, so that points of the world keep their place.
+    The new frame is ``new_from_ego = mirror @ scale @ rotation``: boxes, cameras and lidar points are expressed in it,
+    and ``global_from_new = global_from_ego @ inverse(new_from_ego)``, so that points of the world keep their place.
 
     Args:
         rotate: degrees about z, counter-clockwise; a number or a range (low, high).
@@ -106,4 +106,5 @@ def move_ego(clip: BEVClip, new_from_ego: Tensor) -> BEVClip:
     return replace(clip, frames=tuple(
         replace(frame, global_from_ego=frame.global_from_ego @ ego_from_new,
                 boxes=None if frame.boxes is None else frame.boxes.moved(new_from_ego),
+                points=None if frame.points is None else rigid.transform(new_from_ego.to(frame.points), frame.points),
                 rig=None if frame.rig is None else frame.rig.moved(new_from_ego)) for frame in clip.frames))

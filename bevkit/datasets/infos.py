@@ -17,7 +17,7 @@ import numpy as np
 
 from bevkit.files import write_atomically
 
-FORMAT = 1  # raise it whenever the meaning of a stored array changes; older caches are then rebuilt
+FORMAT = 2  # raise it whenever the meaning of a stored array changes; older caches are then rebuilt
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 TABLES = ("category", "attribute", "instance", "sensor", "calibrated_sensor", "ego_pose", "scene", "sample",
           "sample_data", "sample_annotation")
@@ -44,6 +44,8 @@ class SceneIndex:
         image_paths: [n C] relative to the dataroot, empty where a camera has no image.
         image_sizes: [n C 2] int64 (height, width).
         intrinsics: [n C 3 3]; ego_from_camera: [n C 4 4] through the camera's own firing time.
+        lidar_paths: [n] relative to the dataroot, empty where a keyframe has no lidar file.
+        ego_from_lidar: [n 4 4].
         labelled: [] bool, whether there is truth at all (not in a test split).
         tracked: [] bool, whether ``track_ids`` are known.
         box_start: [n+1] int64, boxes of keyframe i are ``box_start[i] : box_start[i + 1]``.
@@ -61,6 +63,8 @@ class SceneIndex:
     image_sizes: np.ndarray
     intrinsics: np.ndarray
     ego_from_camera: np.ndarray
+    lidar_paths: np.ndarray
+    ego_from_lidar: np.ndarray
     labelled: np.ndarray
     tracked: np.ndarray
     box_start: np.ndarray

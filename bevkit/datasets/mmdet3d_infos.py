@@ -146,12 +146,12 @@ def _pose(quaternion: Any, translation: Any) -> np.ndarray:
                                                    dtype=torch.float64)).numpy()
 
 
-def _relative(path: str, camera: str) -> str:
+def _relative(path: str, sensor: str) -> str:
     """Cuts a stored path to what lies under the dataroot."""
     for folder in ("samples/", "sweeps/"):
         if folder in path:
             return path[path.index(folder):]
-    return f"samples/{camera}/{Path(path).name}"
+    return f"samples/{sensor}/{Path(path).name}"
 
 
 def _is_wide(frames: list[Info], convention: str) -> bool:
@@ -207,6 +207,8 @@ def _join(frames: list[Info], wide: bool) -> SceneIndex:
         image_sizes=np.tile(np.array(IMAGE_SIZE, np.int64), (*shape, 1)),
         intrinsics=np.stack([np.stack([view[1] for view in row]) for row in views]),
         ego_from_camera=np.stack([np.stack([view[2] for view in row]) for row in views]),
+        lidar_paths=texts([_relative(frame["lidar"], "LIDAR_TOP") if frame["lidar"] else "" for frame in frames]),
+        ego_from_lidar=np.stack([frame["ego_from_lidar"] for frame in frames]),
         labelled=np.array(any("truth" in frame for frame in frames)), **_boxes(frames, wide))
 
 

@@ -12,17 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from bevkit.datasets.images import ImageLoader
 from bevkit.datasets.infos import open_index
+from bevkit.datasets.lidar import read_lidar
 from bevkit.datasets.mmdet3d_infos import read_infos
+from bevkit.geometry import rigid
 from bevkit.registry import DATASETS, MODELS, TRANSFORMS
 from bevkit.structures import BEVClip, BEVFrame, BEVGrid, Boxes3D, CameraRig
 from bevkit.structures.classes import CLASSES
 
 log = logging.getLogger(__name__)
 Transform = Callable[[BEVClip, np.random.Generator], BEVClip]
+_WITHOUT = {"images": "pass with_images=False for labels alone", "lidar files": "pass lidar=False"}
 KEYFRAME_SECONDS = 0.5  # nuScenes annotates at 2 Hz
 _BOX_FIELDS = tuple(item.name for item in fields(Boxes3D))
 
@@ -46,6 +50,7 @@ class NuScenesClips(Dataset[BEVClip]):
         cameras: channel names in the wanted order; None = all that the tables have, CAM_FRONT first.
         images: an `ImageLoader` or its arguments; None = raw size.
         with_images: False reads labels, poses and calibration only.
+        lidar: read the keyframe's lidar points of every input frame, for depth labels.
         pipeline: transforms (clip, generator) -> clip or their configs, in order.
         target_coder: what makes ``clip.targets`` in the worker: an object with ``encode(clip)`` or its config.
         grid: handed to the ``target_coder`` config: a `BEVGrid` or its arguments.
@@ -64,7 +69,7 @@ class NuScenesClips(Dataset[BEVClip]):
     def __init__(self, dataroot: str | Path, version: str, past: int = 1, future: int = 0, *,
                  split: str | None = None, scenes: Sequence[str] | None = None,
                  keyframes: tuple[int, int | None] | None = None, cameras: Sequence[str] | None = None,
-                 images: ImageLoader | dict[str, Any] | None = None, with_images: bool = True,
+                 images: ImageLoader | dict[str, Any] | None = None, with_images: bool = True, lidar: bool = False,
                  pipeline: Sequence[Transform | dict[str, Any]] = (), target_coder: Any = None,
                  grid: BEVGrid | dict[str, Any] | None = None, at_scene_start: str = "skip",
                  at_scene_end: str = "skip", infos: str | Path | None = None,
@@ -81,7 +86,7 @@ class NuScenesClips(Dataset[BEVClip]):
         self.index = read_infos(infos, future > 0) if infos is not None else open_index(dataroot, version, cache_dir)
         self.cameras = self._choose_cameras(cameras)
         self._columns = [self.index.camera_names.index(name) for name in self.cameras]
-        self.with_images = with_images
+        self.with_images, self.lidar = with_images, lidar
         self.windows = self._windows(self._choose_scenes(split, scenes), keyframes, at_scene_start, at_scene_end)
         self.images = images if isinstance(images, ImageLoader) else \
             TRANSFORMS.build({"type": "ImageLoader", **(images or {})})
@@ -89,7 +94,9 @@ class NuScenesClips(Dataset[BEVClip]):
         self.target_coder = _build_coder(target_coder, grid)
         self._hold_tensors()
         if with_images:
-            self._expect_images()
+            self._expect_files(self.index.image_paths[:, self._columns], "images")
+        if lidar:
+            self._expect_files(self.index.lidar_paths[:, None], "lidar files")
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -107,7 +114,9 @@ class NuScenesClips(Dataset[BEVClip]):
         clip = BEVClip(frames=tuple(frames), past=self.past)
         for transform in self.pipeline:
             clip = transform(clip, rng)
-        return clip if self.target_coder is None else replace(clip, targets=self.target_coder.encode(clip))
+        if self.target_coder is None:
+            return clip
+        return replace(clip, targets={**clip.targets, **self.target_coder.encode(clip)})
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch the next clips draw for; data workers that live on hear it too."""
@@ -144,8 +153,13 @@ class NuScenesClips(Dataset[BEVClip]):
             size = plans[0].size
         rig = CameraRig(self._intrinsics[keyframe, columns], image_aug, self._ego_from_camera[keyframe, columns], size)
         frame = self._frame(keyframe)
-        return replace(frame, images=images, rig=rig,
+        return replace(frame, images=images, rig=rig, points=self._points(keyframe) if self.lidar else None,
                        meta={**frame.meta, "cameras": tuple(self.cameras), "image_paths": tuple(paths)})
+
+    def _points(self, keyframe: int) -> Tensor:
+        """Reads the lidar points [P 3] of a keyframe in its ego frame."""
+        points = read_lidar(self.dataroot / self.index.lidar_paths[keyframe].decode())
+        return rigid.transform(self._ego_from_lidar[keyframe].to(points), points)
 
     def _choose_cameras(self, wanted: Sequence[str] | None) -> list[str]:
         known = self.index.camera_names
@@ -202,26 +216,25 @@ class NuScenesClips(Dataset[BEVClip]):
 
     def _hold_tensors(self) -> None:
         """Wraps the index as tensors once, so that an item only slices."""
-        self._poses, self._intrinsics, self._ego_from_camera = (
+        self._poses, self._intrinsics, self._ego_from_camera, self._ego_from_lidar = (
             torch.from_numpy(array) for array in (self.index.global_from_ego, self.index.intrinsics,
-                                                  self.index.ego_from_camera))
+                                                  self.index.ego_from_camera, self.index.ego_from_lidar))
         self._boxes = None
         if self.index.labelled:
             self._boxes = tuple(torch.from_numpy(getattr(self.index, name)) for name in _BOX_FIELDS)
 
-    def _expect_images(self) -> None:
-        """Finds out before the first epoch, not in a worker, that images were never downloaded."""
-        wanted = self.index.image_paths[np.unique(self.windows[:, : self.past])][:, self._columns]
-        names = [name.decode() for name in wanted.ravel()]
+    def _expect_files(self, paths: np.ndarray, kind: str) -> None:
+        """Finds out before the first epoch, not in a worker, that files [n K] were never downloaded."""
+        names = [name.decode() for name in paths[np.unique(self.windows[:, : self.past])].ravel()]
         # One listing a folder: asking for 200,000 files one by one takes minutes on a network disk.
         folders = {name.rpartition("/")[0] for name in names}
         there = {f"{folder}/{name}" for folder in folders for name in _listing(self.dataroot / folder)}
         missing = [name for name in names if name not in there]
         if missing:
             raise FileNotFoundError(
-                f"{len(missing)} of {len(names)} images of {self.version} are missing, the first is "
+                f"{len(missing)} of {len(names)} {kind} of {self.version} are missing, the first is "
                 f"{self.dataroot / missing[0]}; put the samples beside the tables, choose scenes= that are there, or "
-                f"pass with_images=False for labels alone")
+                f"{_WITHOUT[kind]}")
 
 
 def _boxes_from(arrays: tuple[np.ndarray, ...]) -> Boxes3D:

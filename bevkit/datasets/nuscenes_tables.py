@@ -148,6 +148,7 @@ def _frames(tables: Tables, samples: list[Row], data: dict[str, dict[str, Row]],
     """Returns what the index stores per keyframe and camera."""
     n, count = len(samples), len(cameras)
     references, places, seen = [], [], []
+    lidars = [data[sample["token"]].get(REFERENCE) for sample in samples]
     paths = [[""] * count for _ in range(n)]
     image_sizes = np.zeros((n, count, 2), np.int64)
     intrinsics = np.tile(np.eye(3), (n, count, 1, 1))
@@ -176,7 +177,19 @@ def _frames(tables: Tables, samples: list[Row], data: dict[str, dict[str, Row]],
                 timestamps=np.array([sample["timestamp"] for sample in samples], np.int64),
                 global_from_ego=global_from_ego.numpy(), image_sizes=image_sizes, intrinsics=intrinsics,
                 image_paths=texts([path for row in paths for path in row]).reshape(n, count),
-                ego_from_camera=ego_from_camera.numpy())
+                ego_from_camera=ego_from_camera.numpy(),
+                lidar_paths=texts(["" if row is None else row["filename"] for row in lidars]),
+                ego_from_lidar=_lidar_mounts(tables, lidars))
+
+
+def _lidar_mounts(tables: Tables, rows: list[Row | None]) -> np.ndarray:
+    """Returns ego_from_lidar [n 4 4] of sample_data rows, the identity where there is none."""
+    mounts = torch.eye(4, dtype=torch.float64).repeat(len(rows), 1, 1)
+    present = [i for i, row in enumerate(rows) if row is not None]
+    if present:
+        mounts[present] = _matrices([tables.get("calibrated_sensor", row["calibrated_sensor_token"])
+                                     for row in rows if row is not None])
+    return mounts.numpy()
 
 
 def _boxes(tables: Tables, samples: list[Row], global_from_ego: np.ndarray,

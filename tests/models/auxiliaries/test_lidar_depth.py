@@ -1,0 +1,48 @@
+"""LidarDepthLoss: which bin a depth belongs to, and what moves the loss."""
+
+import pytest
+import torch
+
+from bevkit.models.auxiliaries import LidarDepthLoss
+from bevkit.structures import Trace
+
+NOTHING = torch.zeros(0)
+
+
+def trace_of(depth):
+    return Trace((), depth, NOTHING, NOTHING)
+
+
+def test_bins_hold_the_depths_between_their_edges():
+    loss = LidarDepthLoss((2.0, 5.0, 0.5))
+    metres = torch.tensor([0.0, 1.99, 2.0, 2.49, 2.5, 4.99, 5.0, 60.0])
+    assert loss.bins(metres, 6).tolist() == [-1, -1, 0, 0, 1, 5, -1, -1]
+
+
+def test_certainty_in_the_right_bin_costs_nothing_and_pixels_without_lidar_do_not_count():
+    loss = LidarDepthLoss((2.0, 6.0, 1.0))
+    metres = torch.zeros(1, 1, 2, 3, 4)
+    metres[0, 0, 1, 2, 3] = 3.4
+    depth = torch.full((2, 4, 3, 4), 0.25).requires_grad_()
+    certain = torch.zeros(2, 4, 3, 4)
+    certain[:, 1] = 1.0
+    assert loss.loss(trace_of(certain), {"depth": metres})["loss_depth"] < 1e-6
+    (grad,) = torch.autograd.grad(loss.loss(trace_of(depth), {"depth": metres})["loss_depth"], depth)
+    assert grad[1, :, 2, 3].sign().tolist() == [1, -1, 1, 1]
+    grad[1, :, 2, 3] = 0
+    assert not grad.any()
+
+
+def test_no_lidar_at_all_gives_zero_and_a_gradient():
+    depth = torch.full((2, 4, 3, 4), 0.25).requires_grad_()
+    value = LidarDepthLoss((2.0, 6.0, 1.0)).loss(trace_of(depth), {"depth": torch.zeros(1, 1, 2, 3, 4)})["loss_depth"]
+    value.backward()
+    assert value == 0 and not depth.grad.any()
+
+
+def test_says_what_is_missing():
+    loss = LidarDepthLoss((2.0, 6.0, 1.0))
+    with pytest.raises(ValueError, match="LidarDepthMap"):
+        loss.loss(trace_of(torch.zeros(1, 4, 2, 2)), {})
+    with pytest.raises(ValueError, match="view transformer that has one"):
+        loss.loss(trace_of(None), {"depth": NOTHING})
