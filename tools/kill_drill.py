@@ -41,14 +41,19 @@ def run_until(command: list[str], seconds: float | None) -> bool:
     return True
 
 
-def drill(name: str, command: list[str], check: Callable[[], None], kills: int, seconds: float) -> int:
-    """Kills a job at uniformly random moments of its usual duration, checking after each; then lets it finish."""
+def drill(name: str, command: list[str], out: Path, check: Callable[[], None], kills: int, seconds: float) -> int:
+    """Kills a job at uniformly random moments of its usual duration, checking after each; then lets it finish.
+
+    A job that gets to its end before its share of kills is used up begins anew.
+    """
     done = 0
     while done < kills:
         moment = random.uniform(0.05, 1.0) * seconds
-        if not run_until(command, moment):
-            done += 1
-            print(f"{name}: kill {done} after {moment:.1f} s", flush=True)
+        if run_until(command, moment):
+            shutil.rmtree(out)
+            continue
+        done += 1
+        print(f"{name}: kill {done} after {moment:.1f} s", flush=True)
         check()
     run_until(command, None)
     return done
@@ -78,7 +83,7 @@ def drill_world(folder: Path, kills: int) -> dict[str, object]:
     start = time.time()
     run_until(command(folder / "peace"), None)
     seconds = time.time() - start
-    count = drill("world", command(folder / "war"), lambda: None, kills, seconds)
+    count = drill("world", command(folder / "war"), folder / "war", lambda: None, kills, seconds)
     if fingerprint(folder / "peace") != fingerprint(folder / "war"):
         raise SystemExit("world: the killed build differs from the peaceful one")
     return dict(kills=count, seconds=round(seconds, 1), same=True)
@@ -92,7 +97,7 @@ def drill_index(world: Path, folder: Path, kills: int) -> dict[str, object]:
     start = time.time()
     run_until(command(folder / "peace"), None)
     seconds = time.time() - start
-    count = drill("index", command(folder / "war"), lambda: None, kills, seconds)
+    count = drill("index", command(folder / "war"), folder / "war", lambda: None, kills, seconds)
     peace, war = fingerprint(folder / "peace"), fingerprint(folder / "war")
     if any(war.get(name) != digest for name, digest in peace.items()):
         raise SystemExit("index: the killed build differs from the peaceful one")
@@ -115,7 +120,7 @@ def drill_training(world: Path, folder: Path, kills: int) -> dict[str, object]:
     start = time.time()
     run_until(command(folder / "peace"), None)
     seconds = time.time() - start
-    count = drill("train", command(folder / "war"), every_checkpoint_loads, kills, seconds)
+    count = drill("train", command(folder / "war"), folder / "war", every_checkpoint_loads, kills, seconds)
     peace, war = (read_checkpoint(latest_checkpoint(folder / name)) for name in ("peace", "war"))
     for part in ("state_dict", "optimizer"):
         if not same_values(peace[part], war[part]):
