@@ -1,8 +1,9 @@
 """Heads of the present: detection and segmentation."""
 
+from bevkit.models.heads.bevformer import BEVFormerHead
 from bevkit.models.heads.center import CenterPointHead, CenterPointOutput
 from bevkit.models.heads.query import QueryHead, QueryLoss, QueryOutput
 from bevkit.models.heads.segmentation import SegmentationHead, SegmentationOutput
 
-__all__ = ["CenterPointHead", "CenterPointOutput", "QueryHead", "QueryLoss", "QueryOutput", "SegmentationHead",
-           "SegmentationOutput"]
+__all__ = ["BEVFormerHead", "CenterPointHead", "CenterPointOutput", "QueryHead", "QueryLoss", "QueryOutput",
+           "SegmentationHead", "SegmentationOutput"]
