@@ -7,11 +7,16 @@ from pathlib import Path
 from torch import nn
 
 from bevkit.importers.base import ImportReport, Rule, Translation, fit, read_state_dict, translate
+from bevkit.importers.bevdepth import translate_bevdepth
+from bevkit.importers.bevdet import translate_bevdet
+from bevkit.importers.bevformer import translate_bevformer
 from bevkit.importers.centerpoint import translate_centerpoint, translate_old_centerpoint
+from bevkit.importers.matrixvt import translate_matrixvt
 from bevkit.importers.powerbev import translate_powerbev
 
 # One entry a family of upstream checkpoints: (state_dict, entries of the bevkit model) -> Translation.
-IMPORTERS = {"centerpoint": translate_centerpoint, "centerpoint_before_1.0": translate_old_centerpoint,
+IMPORTERS = {"bevdepth": translate_bevdepth, "bevdet": translate_bevdet, "bevformer": translate_bevformer,
+             "matrixvt": translate_matrixvt, "centerpoint": translate_centerpoint, "centerpoint_before_1.0": translate_old_centerpoint,
              "powerbev": translate_powerbev}
 
 

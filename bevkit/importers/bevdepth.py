@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
+from bevkit.importers.centerpoint import HEAD, center_head_rules
 
 PREFIX = r"(?:model\.)?(?:backbone\.)?"  # Lightning's, then the detector's
-HEAD = r"(?:model\.)?(?:head\.)?"
 _BUFFERS = "the configured grid and cameras stay; a checkpoint never changes them"
 _GATES = {r"{}_mlp\.fc1": "embed.0", r"{}_mlp\.fc2": "embed.2", r"{}_se\.conv_reduce": "gate.0",
           r"{}_se\.conv_expand": "gate.2"}
@@ -68,6 +68,13 @@ def bev_encoder_rules(prefix: str = HEAD) -> list[Rule]:
             Rule(prefix + r"neck\.deblocks\.(.+)", new + r"pyramid.levels.\1")]
 
 
+def bevdepth_rules() -> list[Rule]:
+    """All rules of the detector."""
+    return [Rule(PREFIX + r"(voxel_size|voxel_coord|voxel_num|frustum)", None, reason=_BUFFERS),
+            *image_rules(), *depth_net_rules(PREFIX + r"depth_net\."), *aggregation_rules(), *bev_encoder_rules(),
+            *center_head_rules(HEAD)]
+
+
 def translate_bevdepth(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> Translation:
     """Renames the authors' entries for `DenseBEV`.
 
@@ -75,9 +82,5 @@ def translate_bevdepth(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         state: the authors' entries; the prefixes ``model.backbone.`` and ``model.head.`` may be there.
         target: entries of the bevkit model.
     """
-    rules = [
-        Rule(PREFIX + r"(voxel_size|voxel_coord|voxel_num|frustum)", None, reason=_BUFFERS),
-        *image_rules(), *depth_net_rules(PREFIX + r"depth_net\."), *aggregation_rules(), *bev_encoder_rules(),
-    ]
     options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate"}
-    return translate(state, rules, options)
+    return translate(state, bevdepth_rules(), options)

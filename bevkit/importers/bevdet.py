@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
 from bevkit.importers.bevdepth import depth_net_rules
+from bevkit.importers.centerpoint import center_head_rules
 
 _BUFFERS = "the configured grid and cameras stay; a checkpoint never changes them"
 
@@ -46,6 +47,7 @@ def translate_bevdet(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> 
         *depth_net_rules(view + r"depth_net\.", deformable=deformable),
         *residual_rules(r"img_bev_encoder_backbone\.", "bev_encoder.backbone."),
         *fpn_lss_rules(r"img_bev_encoder_neck\.", "bev_encoder."),
+        *center_head_rules(r"pts_bbox_head\."),
     ]
     options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate"}
     return translate(state, rules, options)

@@ -5,7 +5,7 @@ import torch
 
 from bevkit.importers.bevdepth import translate_bevdepth
 from bevkit.models.view_transformers import LiftSplat
-from tests.parity.detection import authors_numbers, authors_points, close, load, rig_of, view_options, with_numbers
+from tests.parity.lifting import authors_numbers, authors_points, close, load, rig_of, view_options, with_numbers
 
 
 class Detector(torch.nn.Module):

@@ -12,7 +12,7 @@ from bevkit.models.layers import ResidualStages
 from bevkit.models.view_transformers import LiftSplat
 from bevkit.models.view_transformers.depth_net import camera_numbers
 from bevkit.structures import BEVGrid, CameraRig
-from tests.parity.detection import authors_points, close, load, with_numbers
+from tests.parity.lifting import authors_points, close, load, with_numbers
 
 
 @pytest.fixture(scope="module")
