@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ import bevkit.engine  # noqa: F401  registers hooks, loops and the atomic file b
 import bevkit.metrics  # noqa: F401
 from bevkit.engine.checkpoint import latest_checkpoint, read_checkpoint, weights_of
 from bevkit.models.architectures import DenseBEV
-from bevkit.registry import DATASETS, MODELS, SCOPE
+from bevkit.registry import DATASETS, METRICS, MODELS, SCOPE
 
 
 def resolve(cfg: Config) -> Config:
-    """Returns a copy in which data sets know the head's coder and metrics know the grid."""
+    """Returns a copy in which data sets know the head's coder, and metrics that ask for one the grid."""
     cfg = copy.deepcopy(cfg)
     cfg.setdefault("default_scope", SCOPE)
     grid, coder = cfg.model.grid, cfg.model.head.get("coder")
@@ -34,7 +35,8 @@ def resolve(cfg: Config) -> Config:
     for name in ("val_evaluator", "test_evaluator"):
         evaluators = cfg.get(name)
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators] if evaluators else []:
-            evaluator.setdefault("grid", grid)
+            if "grid" in inspect.signature(METRICS.get(evaluator.type)).parameters:
+                evaluator.setdefault("grid", grid)
     return cfg
 
 

@@ -89,3 +89,16 @@ def motion_matrix(vector: Tensor) -> Tensor:
     about_x = _matrix3(one, zero, zero, zero, rx.cos(), -rx.sin(), zero, rx.sin(), rx.cos())
     about_y = _matrix3(ry.cos(), zero, ry.sin(), zero, one, zero, -ry.sin(), zero, ry.cos())
     return rigid_from(about_x @ about_y @ rotation_about_z(rz), vector[..., :3])
+
+
+def quaternion_from_rotation(rotation: Tensor) -> Tensor:
+    """Turns rotations [* 3 3] into unit quaternions [* 4] (w, x, y, z): undoes `rotation_from_quaternion`."""
+    (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in rotation.unbind(-2))
+    # Four times the products of the quaternion with each of its own parts; the row of the largest part is exact.
+    products = torch.stack((torch.stack((1 + a + e + i, h - f, c - g, d - b), dim=-1),
+                            torch.stack((h - f, 1 + a - e - i, b + d, c + g), dim=-1),
+                            torch.stack((c - g, b + d, 1 - a + e - i, f + h), dim=-1),
+                            torch.stack((d - b, c + g, f + h, 1 - a - e + i), dim=-1)), dim=-2)  # [* 4 4]
+    largest = products.diagonal(dim1=-2, dim2=-1).argmax(dim=-1)
+    row = products.gather(-2, largest[..., None, None].expand(*largest.shape, 1, 4)).squeeze(-2)  # [* 4]
+    return row / row.norm(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""How the authors of detectors write boxes and classes, and how their last layers are turned to write them bevkit's way.
+"""How detectors write boxes and classes, and how their last layers are turned to write them as bevkit does.
 
 mmdet3d 1.0 and later: sizes are (length, width, height), yaw counter-clockwise from +x; so are bevkit's. Before 1.0:
 (width, length, height), and the yaw there is -yaw - pi/2. With sine and cosine regressed that is an exchange and a
