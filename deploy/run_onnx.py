@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from decode import decode
+from decode_boxes import decode_center_point, decode_query_boxes
 from plan import temporal_inputs, view_inputs
 
 
@@ -22,6 +23,20 @@ def onnx_runtime(path):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(None, inputs)))
+
+
+def decoded(outputs, manifest):
+    """Decodes the named outputs of the graph, a stream of one: instance maps, or (boxes, scores, class names)."""
+    coder = manifest["decode"]
+    if coder.get("type") == "InstanceFlowCoder":
+        return decode(outputs["segmentation"][0], outputs["flow"][0], coder["nms_kernel"], coder["center_threshold"],
+                      coder["max_centers"])
+    if coder.get("type") == "CenterPointCoder":
+        names = ("heatmap", "offset", "height", "size", "heading", "velocity")
+        return decode_center_point({name: outputs[name][0] for name in names}, coder, manifest["grid"])
+    if coder.get("type") == "QueryBoxCoder":
+        return decode_query_boxes({name: outputs[name][:, 0] for name in ("scores", "boxes")}, coder)
+    raise ValueError(f"decode: expected InstanceFlowCoder, CenterPointCoder or QueryBoxCoder, got {coder.get('type')}")
 
 
 class Stream:
@@ -58,17 +73,13 @@ class Stream:
             global_from_ego: [4 4], any fixed global frame; float64.
 
         Returns:
-            ids [F+1 Y X] of the present and future instants, 0 = background; and the named outputs of the graph.
+            what `decoded` makes of the outputs: ids [F+1 Y X] of the present and future instants, 0 = background, or
+            boxes; and the named outputs of the graph.
         """
         pose = np.asarray(global_from_ego, dtype=np.float64)
         inputs = {"images": np.ascontiguousarray(images, dtype=np.float32)[None], **self._view(pose)}
         outputs = self.run(inputs) if not self.instants else self._with_past(inputs, pose)
-        coder = self.manifest["decode"]
-        if coder.get("type") != "InstanceFlowCoder":
-            raise ValueError(f"decode: expected InstanceFlowCoder, got {coder.get('type')}; decode.py knows no other")
-        ids = decode(outputs["segmentation"][0], outputs["flow"][0], coder["nms_kernel"], coder["center_threshold"],
-                     coder["max_centers"])
-        return ids, outputs
+        return decoded(outputs, self.manifest), outputs
 
     def _view(self, pose):
         up = pose[2, :3]  # the global z axis in ego axes

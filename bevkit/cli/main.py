@@ -34,6 +34,8 @@ BENCHMARKS = {
     "bev-pool": ("bevkit.cli.benchmarks.bev_pool", "lift-splat pooling against sort-and-cumsum and index_add"),
     "loader": ("bevkit.cli.benchmarks.loader", "images a second and core, from file to tensor"),
     "model": ("bevkit.cli.benchmarks.model", "the forward pass of a model, stage by stage"),
+    "prior": ("bevkit.cli.benchmarks.prior", "the detection score of a guess without looking, and of the truth"),
+    "view-transformer": ("bevkit.cli.benchmarks.view_transformer", "every view transformer on the same features"),
     "train-step": ("bevkit.cli.benchmarks.train_step", "one optimiser step of a config"),
 }
 USAGE_ERROR = 2

@@ -3,22 +3,65 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.config import Config
 
 from bevkit.engine.build import build_dataset
+from bevkit.metrics.detection import NuScenesDetectionMetric
 from bevkit.metrics.instances import InstanceCounts, count_instances, instance_scores
+from bevkit.structures import BEVClip, Detections3D
+
+
+def labels_of(cfg: Config, which: str, coded: bool = True) -> Any:
+    """Builds a data set of a config without its images and augmentation; ``coded``: with the targets of the coder."""
+    cfg = copy.deepcopy(cfg)
+    dataset = cfg[f"{which}_dataloader"].dataset
+    dataset.update(with_images=False, pipeline=[])
+    if not coded:
+        dataset.target_coder = None
+    return build_dataset(cfg, which)
 
 
 def oracle_scores(cfg: Config) -> dict[str, float]:
     """Sends the truth of the test data through the head's coder and the metric; returns iou, vpq, sq, rq in percent."""
-    cfg = copy.deepcopy(cfg)
-    cfg.test_dataloader.dataset.with_images = False
-    dataset = build_dataset(cfg, "test")
+    dataset = labels_of(cfg, "test")
     counts = []
     for index in range(len(dataset)):
         targets = {name: value.unsqueeze(0) for name, value in dataset[index].targets.items()}
         decoded = dataset.target_coder.decode(dataset.target_coder.flawless(targets))[0]
         counts.append(count_instances(decoded.ids, targets["instance"][0]).stacked())
     return instance_scores(InstanceCounts.unstacked(torch.stack(counts).sum(dim=0)))
+
+
+def score_detections(dataset: Any, detect: Callable[[BEVClip], Detections3D]) -> dict[str, float]:
+    """Scores what a function says of each clip of a data set officially; see `metrics.detection.summary`."""
+    metric = NuScenesDetectionMetric()
+    metric.dataset_meta = dataset.metainfo
+    for index in range(len(dataset)):
+        clip = dataset[index]
+        metric.add(clip.present.meta["sample_token"], clip.present.global_from_ego, detect(clip))
+    return {name.split("/", 1)[1]: value for name, value in metric.evaluate(len(dataset)).items()}
+
+
+def truth_as_detections(clip: BEVClip) -> Detections3D:
+    """Returns the true boxes of the present, all equally sure, as if a network had found them.
+
+    Boxes that no lidar point hit are left out: the official score knows them neither (unless a radar saw them).
+    """
+    boxes = clip.present.boxes
+    boxes = boxes[(boxes.labels >= 0) & (boxes.lidar_points != 0)]
+    return Detections3D(boxes, torch.ones(len(boxes)))
+
+
+def coded_truth(dataset: Any) -> Callable[[BEVClip], Detections3D]:
+    """Returns a function that sends the truth of a clip through the coder of its data set and back."""
+    coder = dataset.target_coder
+
+    def detect(clip: BEVClip) -> Detections3D:
+        targets = {name: value.unsqueeze(0) for name, value in clip.targets.items()}
+        return coder.decode(coder.flawless(targets))[0]
+
+    return detect

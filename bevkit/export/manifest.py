@@ -12,7 +12,7 @@ import bevkit
 from bevkit.export.graph import meaning_of
 from bevkit.export.onnx import OPSET
 from bevkit.models.architectures import DenseBEV
-from bevkit.models.coders import InstanceFlowCoder
+from bevkit.models.coders import CenterPointCoder, InstanceFlowCoder, QueryBoxCoder
 from bevkit.models.temporal import AlignAndStack
 from bevkit.models.view_transformers import LiftSplat
 from bevkit.ops.bev_pool_tables import TablePlan
@@ -47,6 +47,20 @@ def _(part: AlignAndStack, plan: object = None) -> dict[str, Any]:
 def _(part: InstanceFlowCoder, plan: object = None) -> dict[str, Any]:
     return dict(type="InstanceFlowCoder", center_threshold=part.center_threshold, nms_kernel=part.nms_kernel,
                 max_centers=part.max_centers)
+
+
+@settings.register
+def _(part: CenterPointCoder, plan: object = None) -> dict[str, Any]:
+    return dict(type="CenterPointCoder", tasks=[list(task) for task in part.tasks], nms=[dict(one) for one in part.nms],
+                max_peaks=part.max_peaks, max_boxes=part.max_boxes, max_before_nms=part.max_before_nms,
+                score_threshold=part.score_threshold, center_range=list(part.center_range))
+
+
+@settings.register
+def _(part: QueryBoxCoder, plan: object = None) -> dict[str, Any]:
+    return dict(type="QueryBoxCoder", classes=list(part.classes), max_boxes=part.max_boxes,
+                score_threshold=part.score_threshold, center_range=list(part.center_range),
+                relax_threshold=part.relax_threshold)
 
 
 def manifest(model: DenseBEV, graph: onnx.GraphProto, view_plan: tuple, precision: str, cameras: list[str]

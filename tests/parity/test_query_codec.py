@@ -38,7 +38,7 @@ def test_decoding(golden, file):
         options = config["coder"]
         thresholds = dict(decoded=options["score_threshold"])
     for name, threshold in thresholds.items():
-        coder = QueryBoxCoder(AUTHORS_CLASSES[: config["num_classes"]], options["max_num"], threshold,
+        coder = QueryBoxCoder(None, AUTHORS_CLASSES[: config["num_classes"]], options["max_num"], threshold,
                               options["post_center_range"], relax_threshold=True)
         for ours, theirs in zip(coder.decode(raw), data["outputs"][name], strict=True):
             assert_same_boxes(ours, theirs, list(AUTHORS_CLASSES), data["meta"])

@@ -11,7 +11,7 @@ from torch import Tensor
 from bevkit.geometry.box_codes import boxes_from_code, code_from_boxes
 from bevkit.models.coders.boxes import Range, boxes_of, detections, inside, padded, visible_truth
 from bevkit.registry import MODELS
-from bevkit.structures import BEVClip, Detections3D
+from bevkit.structures import BEVClip, BEVGrid, Detections3D
 from bevkit.structures.classes import CLASSES, class_indices
 
 
@@ -37,6 +37,7 @@ class QueryBoxCoder:
     """Boxes as codes of ten numbers, at most one a query.
 
     Args:
+        grid: true boxes whose centres lie off it are not learned; None: those outside of ``center_range``.
         classes: the class of each score, K names.
         max_boxes: the best (query, class) pairs that are looked at.
         score_threshold: only scores above it stay; None keeps all.
@@ -47,9 +48,10 @@ class QueryBoxCoder:
         min_lidar_points: true boxes with fewer are not learned, as the authors do; unknown numbers count as enough.
     """
 
-    def __init__(self, classes: Sequence[str] = CLASSES, max_boxes: int = 300, score_threshold: float | None = None,
-                 center_range: Range = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0), relax_threshold: bool = False,
-                 max_truth: int = 256, min_lidar_points: int = 1) -> None:
+    def __init__(self, grid: BEVGrid | None = None, classes: Sequence[str] = CLASSES, max_boxes: int = 300,
+                 score_threshold: float | None = None, center_range: Range = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0),
+                 relax_threshold: bool = False, max_truth: int = 256, min_lidar_points: int = 1) -> None:
+        self.grid = grid
         self.classes = tuple(classes)
         self.labels = torch.tensor(class_indices(self.classes, "QueryBoxCoder.classes"))
         self.max_boxes, self.score_threshold, self.relax_threshold = max_boxes, score_threshold, relax_threshold
@@ -59,7 +61,8 @@ class QueryBoxCoder:
         """Returns boxes [A 9] float32 (x, y, z, l, w, h, yaw, vx, vy; NaN = unknown) and labels [A] int64, the place of
         the class among ``classes``, -1 where there is no box; A is ``max_truth``."""
         truth = visible_truth(clip, self.min_lidar_points)
-        truth = truth[inside(truth.centers, self.center_range)]
+        centers = truth.centers
+        truth = truth[self.grid.contains(centers[:, :2]) if self.grid else inside(centers, self.center_range)]
         channel = torch.full((len(CLASSES),), -1)
         channel[self.labels] = torch.arange(len(self.labels))
         truth = truth[channel[truth.labels] >= 0]
