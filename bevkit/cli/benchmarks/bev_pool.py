@@ -75,12 +75,12 @@ def run(args: argparse.Namespace) -> int:
         rows = measure(name, args.device, args.repeats)
         results += rows
         print_table(f"{rows[0]['title']}; {args.device}, {torch.get_num_threads()} threads, float32",
-                    list(COLUMNS.values()), [[_shown(row[key]) for key in COLUMNS] for row in rows])
+                    list(COLUMNS.values()), [[shown(row[key]) for key in COLUMNS] for row in rows])
     write_json(args.json, dict(machine=machine(), threads=torch.get_num_threads(), device=args.device, rows=results))
     return 0
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
@@ -94,7 +94,7 @@ def measure(name: str, device: str = "cpu", repeats: int = 10) -> list[dict[str,
     import torch
 
     size = SIZES[name]
-    view, rig = _view(size), _rig(size).to(device)
+    view, rig = _view(size), rig_of(size).to(device)
     generator = torch.Generator().manual_seed(0)
     shape = (rig.num_cameras, len(view.depths), *view.feature_size)  # [N D H W]
     depth = torch.randn(shape, generator=generator).softmax(dim=1).to(device)
@@ -106,11 +106,11 @@ def measure(name: str, device: str = "cpu", repeats: int = 10) -> list[dict[str,
     for form, (pool, plan) in _forms(view, rig, cells).items():
         row: dict[str, Any] = dict(size=name, title=title, form=form, plan_ms=None)
         if plan is not None:
-            row["plan_ms"] = min(_milliseconds(plan, min(repeats, 5), device))
+            row["plan_ms"] = min(milliseconds(plan, min(repeats, 5), device))
         for kind, once in (("forward", _forward(pool, depth, context)), ("train", _train(pool, depth, context))):
-            times = _milliseconds(once, repeats, device)
+            times = milliseconds(once, repeats, device)
             row |= {f"{kind}_ms": times[0], f"{kind}_median_ms": times[len(times) // 2],
-                    f"{kind}_mib": _peak_mib(once, device)}
+                    f"{kind}_mib": peak_mib(once, device)}
         rows.append(row)
     rows.append(_floor(name, title, depth, context, view.grid.cells, device))
     for row in rows:
@@ -179,7 +179,7 @@ def _view(size: Size) -> LiftSplat:
                      image_size=size.image_size, stride=size.stride)
 
 
-def _rig(size: Size) -> CameraRig:
+def rig_of(size: Size) -> CameraRig:
     """One rig [1 N ..] with the small tilts of real mounting; the lower rows of the image stay."""
     import numpy as np
     import torch
@@ -211,13 +211,18 @@ def _train(pool: Callable[..., Tensor], depth: Tensor, context: Tensor) -> Run:
     return lambda: torch.autograd.grad(pool(depth, context), (depth, context), grad)
 
 
-def _floor(name: str, title: str, depth: Tensor, context: Tensor, cells: int, device: str) -> dict[str, Any]:
-    """Computes what bandwidth alone would take: operands in, map out; backwards as much again, gradients out."""
+def copy_bandwidth(device: str) -> float:
+    """Measures how many bytes a millisecond a plain copy reads and writes."""
     import torch
 
     source = torch.ones(2**26, device=device)  # 256 MiB, more than any cache
     target = torch.empty_like(source)
-    bandwidth = 2 * source.nbytes / min(_milliseconds(lambda: target.copy_(source), 10, device))  # bytes per ms
+    return 2 * source.nbytes / min(milliseconds(lambda: target.copy_(source), 10, device))
+
+
+def _floor(name: str, title: str, depth: Tensor, context: Tensor, cells: int, device: str) -> dict[str, Any]:
+    """Computes what bandwidth alone would take: operands in, map out; backwards as much again, gradients out."""
+    bandwidth = copy_bandwidth(device)
     operands, bev = depth.nbytes + context.nbytes, cells * context.shape[1] * context.element_size()
     row: dict[str, Any] = dict.fromkeys(KEYS) | dict(size=name, title=title)
     row["form"] = f"bytes floor at {bandwidth / 1e6:.1f} GB/s"
@@ -229,7 +234,7 @@ def _floor(name: str, title: str, depth: Tensor, context: Tensor, cells: int, de
 # ---- how it is measured ---------------------------------------------------------------------------------------------
 
 
-def _milliseconds(once: Run, repeats: int, device: str) -> Sequence[float]:
+def milliseconds(once: Run, repeats: int, device: str) -> Sequence[float]:
     """Runs once unmeasured, then repeatedly: the times, fastest first."""
     import torch
 
@@ -246,7 +251,7 @@ def _milliseconds(once: Run, repeats: int, device: str) -> Sequence[float]:
     return sorted(times[1:])
 
 
-def _peak_mib(once: Run, device: str) -> float | None:
+def peak_mib(once: Run, device: str) -> float | None:
     """Measures the peak memory of one run, in MiB above what was held before; None where the system does not tell."""
     import torch
 
