@@ -1,5 +1,6 @@
 """Parts that are there in training only: they read a pass's intermediates (`Trace`) and add losses."""
 
+from bevkit.models.auxiliaries.foreground import ForegroundLoss
 from bevkit.models.auxiliaries.lidar_depth import LidarDepthLoss
 
-__all__ = ["LidarDepthLoss"]
+__all__ = ["ForegroundLoss", "LidarDepthLoss"]

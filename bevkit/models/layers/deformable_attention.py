@@ -128,7 +128,7 @@ class CameraAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, rows: Tensor, shapes: Shapes, places: Tensor, sight: Sight,
-                depth: Tensor | None = None) -> Tensor:
+                depth: Tensor | None = None, position: Tensor | None = None) -> Tensor:
         """Attends.
 
         Args:
@@ -138,12 +138,14 @@ class CameraAttention(nn.Module):
             places: [M*N P Z 2] anchors of the queries each camera looks at, as fractions (u, v) of its image.
             sight: which queries each camera looks at.
             depth: [M*N P Z], how likely the camera sees something there; None: not asked.
+            position: [Q C] or [M Q C], helps to choose where to look and is not passed on; None: the query alone.
 
         Returns:
             [M Q C].
         """
         heads, samples = self.sampling.heads, self.sampling.samples
-        offsets, logits = (sight.spread(part) for part in self.sampling(query))  # [M*N P G*K*2], [M*N P G*K]
+        who = query if position is None else query + position
+        offsets, logits = (sight.spread(part) for part in self.sampling(who))  # [M*N P G*K*2], [M*N P G*K]
         runs = samples // places.shape[2]
         look = locations(places.repeat(1, 1, runs, 1), offsets.unflatten(2, (heads, samples, 2)), shapes)
         weights = logits.unflatten(2, (heads, samples)).softmax(dim=-1)  # [M*N P G K]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ class Sight(Protocol):
     def collect(self, found: Tensor) -> Tensor:
         """Takes the mean of what cameras found [M*N P C] over the cameras that see a query: [M Q C]."""
 
+    def only(self, wanted: Tensor) -> Sight:
+        """Returns a sight in which queries whose ``wanted`` [M Q] is 0 find nothing."""
+
 
 @dataclass(frozen=True)
 class EverySight:
@@ -33,6 +36,9 @@ class EverySight:
 
     def collect(self, found: Tensor) -> Tensor:
         return (found.unflatten(0, self.share.shape[:2]) * self.share.unsqueeze(-1)).sum(dim=1)
+
+    def only(self, wanted: Tensor) -> EverySight:
+        return EverySight(self.share * wanted.unsqueeze(1))
 
 
 @dataclass(frozen=True)
@@ -57,13 +63,32 @@ class SeenSight:
         rows = found.flatten(0, 1).index_select(0, self.slots.flatten())  # [M*S*Q C]
         return (rows.view(*self.slots.shape, -1) * self.share.unsqueeze(-1)).sum(dim=1)
 
+    def only(self, wanted: Tensor) -> SeenSight:
+        return SeenSight(self.queries, self.slots, self.share * wanted.unsqueeze(1))
+
+
+class EveryPlan(NamedTuple):
+    """places: [M N Q Z E]; share: see `EverySight`."""
+
+    places: Tensor
+    share: Tensor
+
+
+class SeenPlan(NamedTuple):
+    """places: [M N P Z E]; the others: see `SeenSight`."""
+
+    places: Tensor
+    queries: Tensor
+    slots: Tensor
+    share: Tensor
+
 
 class EveryQuery:
     """Plans `EverySight`: shapes depend on M, N and Q alone."""
 
-    def plan(self, places: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes places [M N Q Z E] of anchors and whether a camera sees the query [M N Q] to (places, share)."""
-        return places, share_of(visible, places.dtype)
+    def plan(self, places: Tensor, visible: Tensor) -> EveryPlan:
+        """Plans for places [M N Q Z E] of anchors and whether a camera sees the query [M N Q]."""
+        return EveryPlan(places, share_of(visible, places.dtype))
 
     def sight(self, share: Tensor) -> EverySight:
         return EverySight(share)
@@ -80,8 +105,8 @@ class SeenQueries:
     def __init__(self, capacity: tuple[float, int] | None = None) -> None:
         self.capacity = capacity
 
-    def plan(self, places: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Takes places [M N Q Z E] and visible [M N Q] to (places [M N P Z E], queries, slots, share).
+    def plan(self, places: Tensor, visible: Tensor) -> SeenPlan:
+        """Plans for places [M N Q Z E] of anchors and whether a camera sees the query [M N Q].
 
         Raises:
             ValueError: a camera sees more queries, or a query more cameras, than there is room for.
@@ -101,7 +126,7 @@ class SeenQueries:
         ranks = visible.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :depth]  # [M S Q]
         slots = torch.where(visible.gather(1, ranks), kept.gather(1, ranks), 0)
         share = share_of(visible, places.dtype).gather(1, ranks)
-        return places.gather(2, index), order + rig * total, slots, share
+        return SeenPlan(places.gather(2, index), order + rig * total, slots, share)
 
     def sight(self, queries: Tensor, slots: Tensor, share: Tensor) -> SeenSight:
         return SeenSight(queries, slots, share)

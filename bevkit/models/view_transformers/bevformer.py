@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,24 @@ from bevkit.registry import MODELS
 from bevkit.structures import BEVGrid, CameraRig
 
 MOTION_NUMBERS = 18
+
+
+class Motion(NamedTuple):
+    """How the ego moved, all float32.
+
+    Attributes:
+        theta: [M 2 3] turns the past map to the axes of now, for `warp_affine`.
+        shift: [M 2] where a cell then looks in it, (x, y) in fractions of the map.
+        numbers: [M 18] in the order of the CAN bus extension of nuScenes as BEVFormer reads it: motion (3, metres,
+            global axes), attitude (4, quaternion; heading only), nine of acceleration, turn rate and velocity that
+            poses do not tell and that are 0, heading (radians, 0..2 pi), change of heading (degrees).
+        known: [M] 0 where a scene begins, else 1.
+    """
+
+    theta: Tensor
+    shift: Tensor
+    numbers: Tensor
+    known: Tensor
 
 
 class TemporalAttention(nn.Module):
@@ -104,7 +122,7 @@ class BEVFormer(RecurrentViewTransformer):
             whose plan has fixed shapes; a rig that needs more is refused by `plan`, with the numbers to set.
     """
 
-    motion_inputs = 4
+    motion_inputs = len(Motion._fields)
 
     def __init__(self, grid: BEVGrid, in_channels: int, stride: int, layers: int = 6, levels: int = 4, cameras: int = 6,
                  heads: int = 8, anchors: int = 4, points_per_anchor: int = 2, temporal_points: int = 4,
@@ -143,16 +161,7 @@ class BEVFormer(RecurrentViewTransformer):
         return self.queries.plan(pillars.places, pillars.visible.any(dim=-1))
 
     @torch.no_grad()
-    def motion_plan(self, global_from_ego: Tensor, fresh: Tensor) -> tuple[Tensor, ...]:
-        """Returns how to turn the past map, where cells then look in it, the numbers of the motion, and what is known.
-
-        Returns:
-            theta [M 2 3] for `warp_affine`; shift [M 2], (x, y) in fractions of the map; numbers [M 18] in the order of
-            the CAN bus extension of nuScenes as BEVFormer reads it: motion (3, metres, global axes), attitude (4,
-            quaternion; heading only), nine of acceleration, turn rate and velocity that poses do not tell and that are
-            0, heading (radians, 0..2 pi), change of heading (degrees); known [M], 0 where a scene begins, else 1.
-            All float32.
-        """
+    def motion_plan(self, global_from_ego: Tensor, fresh: Tensor) -> Motion:
         past, now = global_from_ego.double().unbind(dim=1)
         turn = rigid.yaw_of(rigid.inverse(past) @ now)  # [M], counter-clockwise
         if self.rotate_center is None:
@@ -168,7 +177,7 @@ class BEVFormer(RecurrentViewTransformer):
         zero = torch.zeros_like(heading)
         numbers = torch.stack((*(now - past)[:, :3, 3].unbind(-1), (heading / 2).cos(), zero, zero, (heading / 2).sin(),
                                *(9 * [zero]), heading, torch.rad2deg(turn)), dim=-1)
-        return theta.float(), shift.float(), numbers.float(), (~fresh).float()
+        return Motion(theta.float(), shift.float(), numbers.float(), (~fresh).float())
 
     # ---- weights: no calibration ------------------------------------------------------------------------------------
 
@@ -176,19 +185,18 @@ class BEVFormer(RecurrentViewTransformer):
                 motion: tuple[Tensor, ...]) -> ViewOutput:
         """Asks the past map [M 1 C Y X] and the features of L levels, each [M*N C H W], for the map [M C Y X]."""
         places, *seen = plan
-        numbers = motion[2]
-        present = self.cells + self.motion(numbers).unsqueeze(1)  # [M Q C]
-        rows, shapes = self.image_rows(features, len(numbers))
+        motion = Motion(*motion)
+        present = self.cells + self.motion(motion.numbers).unsqueeze(1)  # [M Q C]
+        rows, shapes = self.image_rows(features, len(places))
         spatial = (rows, shapes, places.flatten(0, 1), self.queries.sight(*seen))
         bev = self.encode(present, past[:, 0], motion, spatial)
         return ViewOutput(bev.transpose(1, 2).unflatten(2, self.grid.shape))
 
-    def encode(self, present: Tensor, past: Tensor, motion: tuple[Tensor, ...],
+    def encode(self, present: Tensor, past: Tensor, motion: Motion,
                spatial: tuple[Tensor, Shapes, Tensor, Sight]) -> Tensor:
         """Runs the layers on cells [M Q C] with the past map [M C Y X] in its own frame; returns cells [M Q C]."""
-        theta, shift, _, known = motion
-        there = known.view(-1, 1, 1) > 0  # [M 1 1]
-        past = warp_affine(past, theta, mode="nearest").flatten(2).transpose(1, 2)  # [M Q C]
+        there, shift = motion.known.view(-1, 1, 1) > 0, motion.shift  # [M 1 1], [M 2]
+        past = warp_affine(past, motion.theta, mode="nearest").flatten(2).transpose(1, 2)  # [M Q C]
         own = map_places(self.grid.shape, shift)  # [Q 2]
         aimed = own + torch.where(there, shift.unsqueeze(1), 0)  # [M Q 2]
         reference = torch.stack((aimed, own.expand_as(aimed)), dim=2)  # [M Q 2 2]

@@ -1,0 +1,46 @@
+"""FB-BEV's weights (NVlabs/FB-BEV); its map has the axes of the ego, as bevkit's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bevkit.importers.base import Rule, Translation, translate
+from bevkit.importers.bevdepth import depth_net_rules
+from bevkit.importers.bevformer import attention_rules, first_half, image_rules, layer_rules, second_half
+
+VIEW = "view_transformer."
+
+
+def translate_fbbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> Translation:
+    """Renames the authors' entries for `DenseBEV` with `ForwardBackward`.
+
+    Args:
+        state: the authors' entries.
+        target: entries of the bevkit model.
+    """
+    backward = r"backward_projection\."
+    layers = backward + r"transformer\.encoder\.layers\."
+    rules = [
+        *image_rules(),
+        *depth_net_rules(r"depth_net\.", VIEW + "lift.depth_net.", deformable=False),
+        Rule(r"forward_projection\.(dx|bx|nx|frustum)", None, reason="the configured grid and cameras stay"),
+        Rule(r"frpn\.mask_net\.(.+)", VIEW + r"proposal.\1"),
+        Rule(r"frpn\.ce_loss\.pos_weight", None, reason="a factor of the loss, which the config sets"),
+        Rule(backward + r"bev_embedding\.weight", VIEW + "cells"),
+        Rule(backward + r"positional_encoding\.col_embed\.weight", VIEW + "position.columns", first_half),
+        Rule(backward + r"positional_encoding\.row_embed\.weight", VIEW + "position.rows", second_half),
+        Rule(backward + r"transformer\.cams_embeds", None, reason="the authors multiply it by zero"),
+    ]
+    count = sum(name.startswith(VIEW + "layers.") and name.endswith("norms.0.weight") for name in target)
+    for layer in range(count):
+        old, new = layers + str(layer), f"{VIEW}layers.{layer}"
+        rules += [*attention_rules(old + r"\.attentions\.0", new + ".read"),
+                  *attention_rules(old + r"\.attentions\.1(?:\.deformable_attention)?", new + ".spatial"),
+                  *layer_rules(old, new)]
+    options = {"view_transformer.lift.frustum": "corner", "view_transformer.lift.indexing": "truncate",
+               "view_transformer.pixel_origin": "corner", "view_transformer.self_attention": "background",
+               "view_transformer.blind_camera": "first_query"}
+    return translate(state, rules, options)
