@@ -1,5 +1,16 @@
 """Networks and their parts; importing this package fills the MODELS registry."""
 
-from bevkit.models import architectures, bev_encoders, coders, future, heads, image, temporal, view_transformers
+from bevkit.models import (
+    architectures,
+    auxiliaries,
+    bev_encoders,
+    coders,
+    future,
+    heads,
+    image,
+    temporal,
+    view_transformers,
+)
 
-__all__ = ["architectures", "bev_encoders", "coders", "future", "heads", "image", "temporal", "view_transformers"]
+__all__ = ["architectures", "auxiliaries", "bev_encoders", "coders", "future", "heads", "image", "temporal",
+           "view_transformers"]
