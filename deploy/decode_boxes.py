@@ -30,8 +30,8 @@ def decode_center_point(outputs, coder, grid):
     names = ("offset", "height", "size", "heading", "velocity")
     codes = np.concatenate([np.asarray(outputs[name], np.float32) for name in names], axis=1)  # [G 10 Y X]
     if heatmap.ndim != 3 or codes.ndim != 4:
-        raise ValueError(f"decode: expected heatmap [K Y X] and maps [G c Y X] of one sample, got {list(heatmap.shape)} "
-                         f"and {list(codes.shape)}; take one sample of the batch")
+        raise ValueError(f"decode: expected heatmap [K Y X] and maps [G c Y X] of one sample, got "
+                         f"{list(heatmap.shape)} and {list(codes.shape)}; take one sample of the batch")
     splits = np.cumsum([len(task) for task in coder["tasks"]])[:-1]
     found = [_decode_task(sigmoid(heat), code, task, nms, coder, grid) for heat, code, task, nms in zip(
         np.split(heatmap, splits), codes, coder["tasks"], coder["nms"])]

@@ -1,7 +1,7 @@
 """bevkit predict: draws what a model sees and foresees in a nuScenes scene.
 
-Camera views with the true boxes, truth against prediction over time from above: a PNG a keyframe, an animation a scene,
-and one page with all of them.
+Camera views, and truth against prediction from above, over time or as boxes: a PNG a keyframe, an animation a scene,
+and one page with all of them. The cameras show the true boxes, or, with a detector, what it found.
 """
 
 from __future__ import annotations
@@ -17,8 +17,17 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import Tensor
 
-    from bevkit.structures import BEVClip
+    from bevkit.structures import BEVClip, Detections3D
+    from bevkit.visualization.bev import BEVCanvas
     from bevkit.visualization.report import SceneFigure
+    from bevkit.visualization.scenes import ClipPictures
+
+NOTES = {
+    "VPQ": "Of each clip, in percent, over the present and the futures on the whole grid. A set of clips is scored by "
+           "bevkit test; its scores are not the mean of these.",
+    "recall": "Of each keyframe: detections shown, in percent how many of them stand within 2 m of a true box of their "
+              "class, and how many of the true boxes on the grid are found so. The official score is bevkit test's.",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scene", nargs="+", metavar="NAME", help="scenes to draw (default: the first with a clip)")
     parser.add_argument("--cameras", nargs="+", metavar="NAME", help="channels to use (default: the config's)")
     parser.add_argument("--count", type=int, default=40, metavar="N", help="keyframes a scene at most (default: 40)")
+    parser.add_argument("--min-score", type=float, default=0.3, metavar="S",
+                        help="a detector's boxes below are not shown (default: 0.3)")
     parser.add_argument("--whole-scene", action="store_true", help="also keyframes without a whole past (the first one "
                         "stands in) or a whole future (no truth is shown)")
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="where the pictures go")
@@ -57,17 +68,16 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(cfg, args.checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
     figures, rows = [], []
     for scene, indices in scenes_of(dataset, bool(args.scene), args.count):
-        drawn, scored = draw_scene(scene, dataset, indices, model, coder, args.out / scene)
+        drawn, scored = draw_scene(scene, dataset, indices, model, coder, args.out / scene, args.min_score)
         figures += drawn
         rows += scored
     scenes = len({row["scene"] for row in rows})
     write_report(args.out / "report.html", Report(
         "What the model sees and foresees", f"{args.checkpoint} on {dataset.version}: {len(rows)} keyframes of "
         f"{scenes} scene{'s' if scenes > 1 else ''}.", cards_of(rows), figures, metrics=rows,
-        metrics_note="Of each clip, in percent, over the present and the futures on the whole grid. A set of clips is "
-        "scored by bevkit test; its scores are not the mean of these."))
-    print_table("scores of each clip, in percent", ["scene", "keyframe", "VPQ", "IoU"],
-                [[row["scene"], row["keyframe"], row["VPQ"], row["IoU"]] for row in rows])
+        metrics_note=next((note for name, note in NOTES.items() if rows and name in rows[0]), "")))
+    columns = list(rows[0]) if rows else []
+    print_table("each clip, scores in percent", columns, [[row[name] for name in columns] for row in rows])
     console.print(f"pictures, animations and the page in {args.out}", highlight=False, soft_wrap=True)
     write_json(args.json, dict(config=str(args.config), checkpoint=str(args.checkpoint), version=dataset.version,
                                clips=rows))
@@ -104,38 +114,69 @@ def truth_of(clip: BEVClip, coder: Any) -> Tensor | None:
     return coder.encode(clip)["instance"]
 
 
-def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: Any, out: Path
+def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: Any, out: Path, min_score: float = 0.3
                ) -> tuple[list[SceneFigure], list[dict[str, Any]]]:
     """Predicts and draws clips of one scene: a PNG a keyframe and an animation; returns figures and scores."""
     from rich.progress import track
 
-    from bevkit.structures import collate_clips
+    from bevkit.structures import Detections3D, collate_clips
     from bevkit.visualization.bev import BEVCanvas
     from bevkit.visualization.paint import save_gif, save_png
-    from bevkit.visualization.scenes import draw_clip, drive_figure, horizon_figure
+    from bevkit.visualization.scenes import draw_clip, drive_figure
 
     canvas = BEVCanvas(model.grid, 597)  # two of them and a gap are as wide as the camera views
-    views, rows, liveliest = [], [], None
+    views, rows, liveliest, shown = [], [], None, "futures as fading trails"
     for index in track(indices, description=scene, console=console):
         clip = dataset[index]
-        prediction = model.predict(**collate_clips([clip]))[0].to("cpu").ids
-        truth, keyframe = truth_of(clip, coder), clip.present.meta["keyframe"]
-        views.append(draw_clip(clip, truth, prediction, canvas, f"keyframe {keyframe}"))
-        save_png(out / f"{keyframe:03d}.png", views[-1].joined())
-        rows.append(dict(scene=scene, keyframe=keyframe, **scores_of(prediction, truth)))
-        if truth is not None and (liveliest is None or events(truth) > events(liveliest[1])):
-            liveliest = (clip, truth, prediction, rows[-1])
+        prediction, keyframe = model.predict(**collate_clips([clip]))[0].to("cpu"), clip.present.meta["keyframe"]
+        if isinstance(prediction, Detections3D):
+            view, scores = draw_boxes(clip, prediction, canvas, f"keyframe {keyframe}", min_score)
+            shown = "boxes"
+        else:
+            truth = truth_of(clip, coder)
+            view = draw_clip(clip, truth, prediction.ids, canvas, f"keyframe {keyframe}")
+            scores = scores_of(prediction.ids, truth)
+            if truth is not None and (liveliest is None or events(truth) > events(liveliest[1])):
+                liveliest = (clip, truth, prediction.ids, dict(keyframe=keyframe, **scores))
+        views.append(view)
+        save_png(out / f"{keyframe:03d}.png", view.joined())
+        rows.append(dict(scene=scene, keyframe=keyframe, **scores))
     save_gif(out / "scene.gif", [view.joined() for view in views])
-    figures = [drive_figure(scene, views, f"{len(views)} keyframes; each shows its futures as fading trails.")]
+    figures = [drive_figure(scene, views, f"{len(views)} keyframes; each shows its {shown}.")]
     if liveliest is not None:
-        clip, truth, prediction, row = liveliest
-        figure = horizon_figure(f"{scene}, keyframe {row['keyframe']}", clip, truth, prediction, canvas,
-                                note="The liveliest keyframe: from its present into its futures.",
-                                scores={name: row[name] for name in ("VPQ", "IoU")})
-        if figure.strip is not None:
-            save_png(out / f"{row['keyframe']:03d}_futures.png", figure.strip)
-        figures.append(figure)
+        figures.append(draw_futures(scene, *liveliest, canvas, out))
     return figures, rows
+
+
+def draw_futures(scene: str, clip: BEVClip, truth: Tensor, prediction: Tensor, row: dict[str, Any], canvas: BEVCanvas,
+                 out: Path) -> SceneFigure:
+    """Draws the futures of one keyframe instant by instant."""
+    from bevkit.visualization.paint import save_png
+    from bevkit.visualization.scenes import horizon_figure
+
+    figure = horizon_figure(f"{scene}, keyframe {row['keyframe']}", clip, truth, prediction, canvas,
+                            note="The liveliest keyframe: from its present into its futures.",
+                            scores={name: row[name] for name in ("VPQ", "IoU")})
+    if figure.strip is not None:
+        save_png(out / f"{row['keyframe']:03d}_futures.png", figure.strip)
+    return figure
+
+
+def draw_boxes(clip: BEVClip, found: Detections3D, canvas: BEVCanvas, name: str, min_score: float
+               ) -> tuple[ClipPictures, dict[str, float | None]]:
+    """Draws the surer detections of a keyframe; returns the pictures, and how many there are and how many are right."""
+    from bevkit.structures import Detections3D
+    from bevkit.visualization.detections import draw_detections, matches
+
+    sure = found.scores >= min_score
+    found, truth = Detections3D(found.boxes[sure], found.scores[sure]), clip.present.boxes
+    scores: dict[str, float | None] = dict(boxes=len(found.scores), precision=None, recall=None)
+    if truth is not None:
+        truth = truth[(truth.labels >= 0) & (truth.lidar_points != 0) & canvas.grid.contains(truth.centers[:, :2])]
+        right = int(matches(found, truth).sum())
+        scores.update(precision=100 * right / len(found.scores) if len(found.scores) else None,
+                      recall=100 * right / len(truth) if len(truth) else None)
+    return draw_detections(clip, found, canvas, name), scores
 
 
 def events(truth: Tensor) -> int:
@@ -158,6 +199,7 @@ def cards_of(rows: list[dict[str, Any]]) -> list[Any]:
     """Returns the mean scores as cards of the page, none where no clip has a score."""
     from bevkit.visualization.report import Card
 
-    scored = {name: [row[name] for row in rows if row[name] is not None] for name in ("VPQ", "IoU")}
+    names = [name for name in ("VPQ", "IoU", "precision", "recall") if rows and name in rows[0]]
+    scored = {name: [row[name] for row in rows if row[name] is not None] for name in names}
     return [Card(f"mean {name} of a clip", f"{sum(values) / len(values):.1f}", "percent, whole grid")
             for name, values in scored.items() if values]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import tempfile
@@ -84,7 +86,8 @@ def score_submission(path: Path, dataroot: str, version: str, split: str | None,
     if left_out:
         log.warning("scored without %d keyframes of the split: the data set leaves them out", left_out)
     config = config_factory("detection_cvpr_2019")
-    truth = load_gt_of_sample_tokens(tables, list(tokens), DetectionBox)
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that nobody asked for
+        truth = load_gt_of_sample_tokens(tables, list(tokens), DetectionBox)
     found, _ = load_prediction_of_sample_tokens(str(path), config.max_boxes_per_sample, DetectionBox, list(tokens))
     if not truth.all:
         raise ValueError(f"metric: expected annotated boxes in the {len(tokens)} keyframes of {version}, got none; "

@@ -24,18 +24,18 @@ class BEVFrame(TensorFields):
         timestamp: seconds.
         boxes: truth in this ego frame, None where there is none (test split).
         images: [N 3 h w] uint8 RGB, None for a future frame or labels without images.
-        points: [P 3] float32, lidar points of an input frame in this ego frame, metres; None where they were not read.
         rig: the cameras of an input frame, also where its images were not loaded; None for a future frame.
         meta: sample_token, scene_name and other names for people and writers; never read by a model.
+        points: [P 3] float32, lidar points of an input frame in this ego frame, metres; None where they were not read.
     """
 
     global_from_ego: Tensor
     timestamp: float
     boxes: Boxes3D | None = None
     images: Tensor | None = None
-    points: Tensor | None = None
     rig: CameraRig | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    points: Tensor | None = None
 
 
 @dataclass(frozen=True)
