@@ -86,6 +86,8 @@ class SeenPlan(NamedTuple):
 class EveryQuery:
     """Plans `EverySight`: shapes depend on M, N and Q alone."""
 
+    plan_length = len(EveryPlan._fields)
+
     def plan(self, places: Tensor, visible: Tensor) -> EveryPlan:
         """Plans for places [M N Q Z E] of anchors and whether a camera sees the query [M N Q]."""
         return EveryPlan(places, share_of(visible, places.dtype))
@@ -101,6 +103,8 @@ class SeenQueries:
         capacity: the part of the queries a camera may see and the number of cameras that may see a query, which fixes
             the shapes of the plan for export; None makes room for what is there.
     """
+
+    plan_length = len(SeenPlan._fields)
 
     def __init__(self, capacity: tuple[float, int] | None = None) -> None:
         self.capacity = capacity

@@ -126,7 +126,7 @@ class ForwardBackward(ViewTransformer):
     # ---- weights: no calibration ------------------------------------------------------------------------------------
 
     def forward(self, features: tuple[Tensor, ...], *plan: Tensor) -> ViewOutput:
-        split = next(index for index, part in enumerate(plan) if part.ndim == 5 and part.shape[-1] == 4)
+        split = len(plan) - self.queries.plan_length
         lift, places, seen = plan[:split], plan[split].flatten(0, 1), plan[split + 1:]
         numbers = len(lift) - self.lift.depth_net.plan_length
         maps = self.lift.depth_net(features[0], *lift[numbers:])  # [M*N D+C H W]

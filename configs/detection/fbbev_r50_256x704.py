@@ -1,0 +1,11 @@
+"""FB-BEV, ResNet-50, 256x704 images, a map of 128 x 128 cells, one keyframe.
+
+Published: a configuration of this detector never was; the paper's ResNet-50 with history has about 50 NDS. Measured
+here: not trained on nuScenes; see docs/results.md for what was. The authors' weights need the options that
+`bevkit import-checkpoint` names.
+
+    bevkit train configs/detection/fbbev_r50_256x704.py --amp fp16
+    bevkit test configs/detection/fbbev_r50_256x704.py CHECKPOINT
+"""
+
+_base_ = ["../_base_/fbbev.py"]
