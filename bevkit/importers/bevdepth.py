@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
@@ -59,20 +60,33 @@ def aggregation_rules(prefix: str = PREFIX) -> list[Rule]:
             Rule(old + r"out_conv\.0\.(.+)", new + r"out.\1")]
 
 
-def bev_encoder_rules(prefix: str = HEAD) -> list[Rule]:
-    """Rules of the ResNet trunk and its pyramid, which the authors keep in the head."""
+def bev_encoder_rules(channels: int | None = None, prefix: str = HEAD) -> list[Rule]:
+    """Rules of the ResNet trunk and its pyramid, which the authors keep in the head.
+
+    Args:
+        channels: of the map of one frame. The authors stack frames newest first, bevkit oldest first; None = one frame.
+        prefix: regular expression of what stands before the authors' names, without groups, with the last dot.
+    """
+    def turned(axis: int) -> Callable[[Tensor], Tensor]:
+        def change(weight: Tensor) -> Tensor:
+            width = channels or weight.shape[axis]
+            return torch.cat(weight.split(width, dim=axis)[::-1], dim=axis)
+        return change
+
     new = "bev_encoder."
-    return [Rule(prefix + r"trunk\.conv1\.(.+)", new + r"stem.0.\1"),
+    return [Rule(prefix + r"trunk\.conv1\.(.+)", new + r"stem.0.\1", turned(1)),
             Rule(prefix + r"trunk\.bn1\.(.+)", new + r"stem.1.\1"),
             *[Rule(prefix + rf"trunk\.layer{index + 1}\.(.+)", f"{new}stages.{index}.\\1") for index in range(4)],
+            Rule(prefix + r"neck\.deblocks\.0\.0\.(.+)", new + r"pyramid.levels.0.0.\1", turned(0)),
             Rule(prefix + r"neck\.deblocks\.(.+)", new + r"pyramid.levels.\1")]
 
 
-def bevdepth_rules() -> list[Rule]:
-    """All rules of the detector."""
+def bevdepth_rules(state: Mapping[str, Tensor]) -> list[Rule]:
+    """All rules of the detector; the authors' entries tell how many channels a frame's map has."""
+    widths = [len(value) for name, value in state.items() if name.endswith("depth_net.context_conv.weight")]
     return [Rule(PREFIX + r"(voxel_size|voxel_coord|voxel_num|frustum)", None, reason=_BUFFERS),
-            *image_rules(), *depth_net_rules(PREFIX + r"depth_net\."), *aggregation_rules(), *bev_encoder_rules(),
-            *center_head_rules(HEAD)]
+            *image_rules(), *depth_net_rules(PREFIX + r"depth_net\."), *aggregation_rules(),
+            *bev_encoder_rules(widths[0] if widths else None), *center_head_rules(HEAD)]
 
 
 def translate_bevdepth(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> Translation:
@@ -83,4 +97,4 @@ def translate_bevdepth(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         target: entries of the bevkit model.
     """
     options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate"}
-    return translate(state, bevdepth_rules(), options)
+    return translate(state, bevdepth_rules(state), options)

@@ -27,7 +27,8 @@ def translate_matrixvt(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         state: the authors' entries; the prefixes ``model.backbone.`` and ``model.head.`` may be there.
         target: entries of the bevkit model.
     """
-    rules = [Rule(PREFIX + "bev_anchors", None, reason="computed from the grid"), *squeeze_rules(), *bevdepth_rules()]
+    rules = [Rule(PREFIX + "bev_anchors", None, reason="computed from the grid"), *squeeze_rules(),
+             *bevdepth_rules(state)]
     options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
                "view_transformer.maps": "binary", "view_transformer.center_cell": "emptied"}
     return translate(state, rules, options)
