@@ -99,5 +99,6 @@ class QueryBoxCoder:
         labels, real = targets["labels"], targets["labels"] >= 0  # [B A]
         scores = torch.full((*labels.shape, len(self.classes)), -20.0)
         scores[real] = torch.where(torch.arange(len(self.classes)) == labels[real][:, None], 4.0, -20.0)
-        boxes = torch.where(real.unsqueeze(-1), targets["boxes"], torch.ones(9)).nan_to_num()
+        nowhere = torch.tensor([1e6] * 3 + [1.0] * 6)  # out of range: an idle query says nothing
+        boxes = torch.where(real.unsqueeze(-1), targets["boxes"], nowhere).nan_to_num()
         return FlawlessOutput(scores.unsqueeze(0), code_from_boxes(boxes).unsqueeze(0))
