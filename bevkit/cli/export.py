@@ -28,21 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cameras", type=int, metavar="N",
                         help="do not read the test data: compare on noise from a ring of N cameras")
     parser.add_argument("--dataroot", help="folder of the test data, in place of the config's")
+    parser.add_argument("--version", help="tables of the test data, in place of the config's")
     parser.add_argument("--no-tensorrt", action="store_true", help="do not build an engine with TensorRT for RTX")
     add_set_argument(parser)
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from bevkit.engine.build import load_model
+    from bevkit.engine.build import load_model, use_data
     from bevkit.engine.config import load_config
     from bevkit.export.artefact import write_artefact
     from bevkit.export.artefact import write_json as write_plain
     from bevkit.export.report import maps_sentence, markdown, tensorrt_sentence
     from bevkit.files import write_atomically
 
-    place = [f"test_dataloader.dataset.dataroot={args.dataroot}"] if args.dataroot else []
-    config = load_config(args.config, [*args.set, *place])
+    config = load_config(args.config, args.set)
+    use_data(config, dataroot=args.dataroot, version=args.version)
     model = load_model(config, args.checkpoint)
     clips, cameras, frames = clips_for(config, model, args.clips, args.cameras)
     with console.status("exporting") as status:

@@ -19,4 +19,9 @@ clips = dict(past=1, future=0)
 train_dataloader = dict(batch_size=6, dataset=clips)
 val_dataloader = dict(dataset=clips)
 test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=16, val_interval=8)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, begin=0, end=100, by_epoch=False),
+    dict(type="CosineAnnealingLR", T_max=16, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
+]
 auto_scale_lr = dict(enable=False)

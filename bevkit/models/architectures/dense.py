@@ -79,7 +79,7 @@ class DenseBEV(BaseModel):
         """Plans the view transform of M rigs (leading axis [M]) with their poses [M 4 4]."""
         if self.level_ego:
             rig = rig.moved((rigid.inverse(rigid.level(global_from_ego)) @ global_from_ego).to(rig.ego_from_camera))
-        return self.view_transformer.plan(rig)
+        return single(self.view_transformer.plan(rig))
 
     def temporal_plan(self, global_from_ego: Tensor, fresh: bool = False) -> Plan:
         """Plans all that reads the past, over poses [B S+1 4 4], oldest first, the present last.
@@ -89,9 +89,9 @@ class DenseBEV(BaseModel):
         """
         fusion = self.temporal.plan(global_from_ego[:, -1 - self.temporal.past:]) if self.temporal is not None else ()
         if not self.recurrent:
-            return fusion
+            return single(fusion)
         flags = torch.full((len(global_from_ego),), fresh, device=global_from_ego.device)
-        return (*self.view_transformer.motion_plan(global_from_ego[:, -2:], flags), *fusion)
+        return single((*self.view_transformer.motion_plan(global_from_ego[:, -2:], flags), *fusion))
 
     # ---- weights: no calibration -------------------------------------------------------------------------------
 
@@ -154,8 +154,8 @@ class DenseBEV(BaseModel):
         maps: list[Tensor] = []
         for time in range(batch.past):
             before = max(time - 1, 0)
-            motion = self.view_transformer.motion_plan(
-                poses[:, [before, time]], torch.full((len(batch),), time == 0, device=poses.device))
+            motion = single(self.view_transformer.motion_plan(
+                poses[:, [before, time]], torch.full((len(batch),), time == 0, device=poses.device)))
             past = maps[-1] if maps else batch.images.new_zeros(len(batch), *self.map_shape)
             with self._as_history(time < batch.past - 1):
                 view, features = self.bev_of(batch.images[:, time], self.view_plan(batch.rig[:, time], poses[:, time]),
@@ -227,3 +227,9 @@ class DenseBEV(BaseModel):
     def predict(self, batch: BEVBatch) -> list[Any]:
         """Preprocesses a batch as loaded and returns one result a clip."""
         return self(**self.data_preprocessor({"batch": batch}), mode="predict")
+
+
+def single(plan: Plan) -> Plan:
+    """Returns a plan in the precision of the weights: calibration and poses are thought through in float64."""
+    values = [tensor.float() if tensor.is_floating_point() else tensor for tensor in plan]
+    return type(plan)(*values) if hasattr(plan, "_fields") else tuple(values)
