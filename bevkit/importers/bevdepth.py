@@ -34,7 +34,8 @@ def depth_net_rules(prefix: str, new: str = "view_transformer.depth_net.", block
         blocks: residual blocks before the pyramid.
         deformable: whether a deformable convolution stands before the last layer.
     """
-    rules = [Rule(prefix + r"reduce_conv\.(.+)", new + r"reduce.\1"), Rule(prefix + r"bn\.(.+)", new + r"camera_norm.\1"),
+    rules = [Rule(prefix + r"reduce_conv\.(.+)", new + r"reduce.\1"),
+             Rule(prefix + r"bn\.(.+)", new + r"camera_norm.\1"),
              Rule(prefix + r"context_conv\.(.+)", new + r"context.\1")]
     for part in ("context", "depth"):
         rules += [Rule(prefix + old.format(part) + r"\.(.+)", f"{new}{part}_gate.{name}.\\1")

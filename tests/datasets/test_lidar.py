@@ -35,8 +35,8 @@ def test_labels_of_a_real_keyframe_are_the_devkits_points(nuscenes_real, tmp_pat
     from nuscenes.nuscenes import NuScenes
 
     stride = 20
-    data = NuScenesClips(nuscenes_real, "v1.0-mini", scenes=["scene-0061"], with_images=False, lidar=True, cache_dir=tmp_path,
-                         pipeline=[LidarDepthMap(stride, min_depth=1.0)])
+    data = NuScenesClips(nuscenes_real, "v1.0-mini", scenes=["scene-0061"], with_images=False, lidar=True,
+                         cache_dir=tmp_path, pipeline=[LidarDepthMap(stride, min_depth=1.0)])
     clip = data[0]
     depth, frame = clip.targets["depth"][0], clip.present
     database = NuScenes("v1.0-mini", str(nuscenes_real), verbose=False)

@@ -7,7 +7,7 @@ from torch import nn
 from bevkit.importers.matrixvt import translate_matrixvt
 from bevkit.models.view_transformers import MatrixVT
 from bevkit.ops.ring_ray import ring_ray_matrices
-from tests.parity.lifting import authors_numbers, authors_points, close, load, rig_of, view_options, with_numbers
+from tests.parity.lifting import authors_numbers, close, load, rig_of, view_options, with_numbers
 
 
 @pytest.fixture(scope="module")

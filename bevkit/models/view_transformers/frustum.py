@@ -90,8 +90,8 @@ def cells_of(grid: BEVGrid, points: Tensor, indexing: str, heights: bool = True)
     """Finds the cell of points [* 3] in the flattened map: [*] int32, -1 = off the grid.
 
     Args:
-        indexing: ``"floor"``: the cell that contains the point; ``"truncate"``: rounded toward zero, as weights released
-            by the lift-splat family have seen, which also counts points up to one cell outside the low edges.
+        indexing: ``"floor"``: the cell that contains the point; ``"truncate"``: rounded toward zero, as the released
+            weights of the lift-splat family have seen, which also counts points up to one cell outside the low edges.
         heights: whether the point must also lie in the grid's z range.
     """
     rows, columns = grid.shape

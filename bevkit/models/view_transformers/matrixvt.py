@@ -35,10 +35,11 @@ class MatrixVT(ViewTransformer):
         hidden: channels of the layers that work on the squeezed row.
         maps: ``"counted"``: an entry of the matrices is how many points of the row (ring) or depths (ray) it joins,
             divided by the cell's largest entry; ``"binary"``: 1 where there is any, as the authors' code has it.
-        center_cell: ``"kept"``, or ``"emptied"`` as in the authors' code, where the cell at the middle of the map first
-            takes all points off the grid and is then cleared, points that really lie there included.
-        product: ``"dense"`` multiplies the whole matrices, ``"sparse"`` only what the rays meet, ``"auto"`` takes the
-            faster where the plan is: sparse on the CPU (six cameras, 128 x 128 cells), dense on a GPU.
+        center_cell: ``"kept"``, or ``"emptied"`` as in the authors' code, where the cell at the middle of the map takes
+            all points off the grid and is then cleared, points that really lie there included.
+        product: ``"dense"`` multiplies the whole matrices, ``"sparse"`` only what the rays meet. ``"auto"`` is sparse on
+            the CPU, where it was ten times faster (12 against 122 ms on one thread, six cameras, 112 depths, 128 x 128
+            cells), and dense elsewhere, which has not been measured.
     """
 
     def __init__(self, grid: BEVGrid, in_channels: int, channels: int, depth: tuple[float, float, float],
