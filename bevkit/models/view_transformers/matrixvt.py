@@ -37,7 +37,7 @@ class MatrixVT(ViewTransformer):
             divided by the cell's largest entry; ``"binary"``: 1 where there is any, as the authors' code has it.
         center_cell: ``"kept"``, or ``"emptied"`` as in the authors' code, where the cell at the middle of the map takes
             all points off the grid and is then cleared, points that really lie there included.
-        product: ``"dense"`` multiplies the whole matrices, ``"sparse"`` only what the rays meet. ``"auto"`` is sparse on
+        product: ``"dense"`` multiplies the whole matrices, ``"sparse"`` only what the rays meet. ``"auto"``: sparse on
             the CPU, where it was ten times faster (12 against 122 ms on one thread, six cameras, 112 depths, 128 x 128
             cells), and dense elsewhere, which has not been measured.
     """
