@@ -119,16 +119,16 @@ class CenterPointCoder:
 
     def _encode_task(self, boxes: Tensor, classes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns heat maps [k Y X], codes [M 10], cells [M], used [M] of the task with these labels [k]."""
-        members = [(classes == label).nonzero().squeeze(1) for label in labels]
+        order = torch.cat([(classes == label).nonzero().squeeze(1) for label in labels])  # slots run class by class
+        order = order[: self.max_truth]
         rows, columns = self.grid.shape
         place = self.grid.cells_from_metric(boxes[:, :2])  # [A 2] (column, row)
         cell = (place.floor() if self.indexing == "floor" else place.trunc()).long()
         on_map = ((cell >= 0) & (cell < torch.tensor([columns, rows]))).all(dim=1)
         extent = boxes[:, 3:5] / boxes.new_tensor([self.grid.x[2], self.grid.y[2]])
         radius = gaussian_radius(extent[:, 0], extent[:, 1], self.min_overlap).long().clamp(min=self.min_radius)
-        heatmap = torch.stack([draw_peaks((rows, columns), cell[kept], radius[kept])
-                               for kept in (member[on_map[member]] for member in members)])
-        order = torch.cat(members)[: self.max_truth]  # slots run class by class
+        drawn = [order[on_map[order] & (classes[order] == label)] for label in labels]
+        heatmap = torch.stack([draw_peaks((rows, columns), cell[one], radius[one]) for one in drawn])
         codes, cells = torch.zeros(self.max_truth, 10), torch.zeros(self.max_truth, dtype=torch.int64)
         used = torch.zeros(self.max_truth, dtype=torch.bool)
         slots = on_map[order].nonzero().squeeze(1)
