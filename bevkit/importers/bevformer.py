@@ -18,6 +18,7 @@ from bevkit.importers.base import Rule, Translation, translate
 from bevkit.importers.boxes import new_code_rows, to_our_classes
 
 LIDAR_PLACE = (0.94, 0.0, 1.84)  # metres in the ego frame of nuScenes' vehicles
+ROTATE_CENTER = (100.0, 100.0)  # around which all the authors' configurations turn the past map, whatever its size
 
 HEAD = r"(?:pts_bbox_head\.)?"
 TRANSFORMER = HEAD + r"(?:transformer\.)?"
@@ -148,4 +149,12 @@ def translate_bevformer(state: Mapping[str, Tensor], target: Mapping[str, Any], 
     # OpenMMLab counts a pyramid's further levels on behind its own.
     rules = [Rule(rf"img_neck\.fpn_convs\.{outs + extra}\.conv\.(.+)", rf"image_encoder.neck.extra.{extra}.\1")
              for extra in range(_count(target, "image_encoder.neck.extra."))] + rules
-    return translate(state, rules, {"view_transformer.pixel_origin": "corner", "images.pixel_origin": "corner"})
+    options: dict[str, Any] = {"view_transformer.pixel_origin": "corner", "images.pixel_origin": "corner"}
+    if turned and VIEW + "position.rows" in target:
+        options["view_transformer.rotate_center"] = turned_center(ROTATE_CENTER, len(target[VIEW + "position.rows"]))
+    return translate(state, rules, options)
+
+
+def turned_center(center: tuple[float, float], rows: int) -> tuple[float, float]:
+    """Turns a place (right, forward) in cells of the lidar's map to (column, row) of the ego's, which has ``rows``."""
+    return center[1], rows - center[0]

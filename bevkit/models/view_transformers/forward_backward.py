@@ -85,6 +85,7 @@ class ForwardBackward(ViewTransformer):
             if value not in names:
                 raise ValueError(f"{name}: expected one of {names}, got {value!r}")
         self.grid, self.channels, self.threshold, self.readd = grid, channels, threshold, readd
+        self.frustum, self.indexing = frustum, indexing
         self.pixel_origin = check_pixel_origin(pixel_origin)
         self.self_attention, self.blind_camera = self_attention, blind_camera
         self.lift = LiftSplat(grid, in_channels, channels, depth, image_size, stride, frustum, indexing, depth_net,
