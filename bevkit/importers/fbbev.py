@@ -41,6 +41,6 @@ def translate_fbbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> T
                   *attention_rules(old + r"\.attentions\.1(?:\.deformable_attention)?", new + ".spatial"),
                   *layer_rules(old, new)]
     options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
-               "images.pixel_origin": "corner", "view_transformer.pixel_origin": "corner", "view_transformer.self_attention": "background",
-               "view_transformer.blind_camera": "first_query"}
+               "view_transformer.pixel_origin": "corner", "images.pixel_origin": "corner",
+               "view_transformer.self_attention": "background", "view_transformer.blind_camera": "first_query"}
     return translate(state, rules, options)
