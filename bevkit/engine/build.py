@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
@@ -131,7 +133,19 @@ def build_runner(cfg: Config, work_dir: str | Path, *, resume: bool = False, che
         cfg.load_from = str(checkpoint)
     if cfg.get("load_from"):
         read_checkpoint(cfg.load_from)  # a damaged or foreign file is refused here, with a clear sentence
-    return Runner.from_cfg(cfg)
+    return TerseRunner.from_cfg(cfg)
+
+
+class TerseRunner(Runner):
+    """mmengine's runner with a quiet console: environment, config and hooks, pages long, go to the log file alone."""
+
+    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **options: Any) -> MMLogger:
+        logger = super().build_logger(log_level, log_file, **options)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(lambda record: "\n" not in record.getMessage().strip()
+                                  and "deprecated" not in record.getMessage())
+        return logger
 
 
 def use_amp(cfg: Config, dtype: str) -> None:
