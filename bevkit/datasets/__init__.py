@@ -1,9 +1,11 @@
-"""Data sets of clips, their and their augmentation."""
+"""Data sets of clips, their order and their augmentation."""
 
 from bevkit.datasets.augment import BEVJitter, Photometric
 from bevkit.datasets.foreground import ForegroundMap
 from bevkit.datasets.images import ImageLoader
 from bevkit.datasets.lidar import LidarDepthMap
 from bevkit.datasets.nuscenes import NuScenesClips
+from bevkit.datasets.sampler import ClassBalancedSampler
 
-__all__ = ["BEVJitter", "ForegroundMap", "ImageLoader", "LidarDepthMap", "NuScenesClips", "Photometric"]
+__all__ = ["BEVJitter", "ClassBalancedSampler", "ForegroundMap", "ImageLoader", "LidarDepthMap", "NuScenesClips",
+           "Photometric"]

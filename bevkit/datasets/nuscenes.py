@@ -36,8 +36,8 @@ class NuScenesClips(Dataset[BEVClip]):
     """Whole clips of any nuScenes version, by any of its cameras; ``len`` is their number.
 
     A clip is ``past`` keyframes, the present last, and ``future`` more for labels, neighbours at 2 Hz inside one scene.
-    What is drawn at random depends on (seed, epoch, index) alone: neither on the number of workers nor on what was
-    read before.
+    What is drawn at random depends on (seed, epoch, index, turn) alone: neither on the number of workers nor on what
+    was read before.
 
     Args:
         dataroot: the folder that holds ``version/*.json`` and the samples.
@@ -101,11 +101,13 @@ class NuScenesClips(Dataset[BEVClip]):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: int) -> BEVClip:
+    def __getitem__(self, index: int | tuple[int, int]) -> BEVClip:
+        """Reads a clip; (index, turn) draws for the turn of a clip that an epoch asks for several times."""
+        index, turn = index if isinstance(index, tuple) else (index, 0)
         if not -len(self) <= index < len(self):
             raise IndexError(f"clip {index} is not among the {len(self)} clips")
         index %= len(self)
-        rng = np.random.default_rng((self.seed, int(self._epoch), index))
+        rng = np.random.default_rng((self.seed, int(self._epoch), index, turn))
         draws = self.images.sample(len(self.cameras), rng)
         window = self.windows[index].tolist()
         frames = [self._input_frame(keyframe, draws) for keyframe in window[: self.past]]
@@ -121,6 +123,14 @@ class NuScenesClips(Dataset[BEVClip]):
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch the next clips draw for; data workers that live on hear it too."""
         self._epoch.fill_(epoch)
+
+    def class_presence(self) -> np.ndarray:
+        """Says which of K classes the present frame of each of L clips shows, with a lidar point on it: [L K] bool."""
+        found = np.zeros((len(self.index.tokens), len(CLASSES)), bool)
+        keyframes = np.repeat(np.arange(len(found)), np.diff(self.index.box_start))
+        counted = (self.index.labels >= 0) & (self.index.lidar_points != 0)
+        found[keyframes[counted], self.index.labels[counted]] = True
+        return found[self.windows[:, self.past - 1]]
 
     @property
     def metainfo(self) -> dict[str, Any]:

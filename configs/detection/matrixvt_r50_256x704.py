@@ -11,4 +11,6 @@ nuScenes; see docs/results.md for what was.
 _base_ = ["../_base_/bevdepth.py"]
 
 model = dict(view_transformer=dict(type="MatrixVT", hidden=512))
-custom_hooks = [dict(type="PlainCheckpointHook"), dict(type="ProgressHook"), dict(type="EMAHook", momentum=1e-4)]
+train_dataloader = dict(sampler=dict(type="ClassBalancedSampler"))
+custom_hooks = [dict(type="PlainCheckpointHook"), dict(type="ProgressHook"),
+                dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=1e-4, gamma=2000)]

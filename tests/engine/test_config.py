@@ -1,5 +1,6 @@
 """Config files: what they may hold, how they are overridden, and the sentence that refuses a mistyped name."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def config(tmp_path: Path):
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.py")), ids=lambda path: path.relative_to(CONFIGS).as_posix())
 def test_every_config_of_the_house_is_accepted(path: Path) -> None:
     load_config(path)
+
+
+def commands_of(path: Path) -> list[list[str]]:
+    """The words of the commands with ``--set`` in a config's docstring."""
+    text = (ast.get_docstring(ast.parse(path.read_text())) or "").replace("\\\n", " ")
+    return [line.split() for line in text.splitlines() if line.strip().startswith("bevkit") and "--set" in line]
+
+
+@pytest.mark.parametrize("words", [
+    pytest.param(words, id=f"{path.relative_to(CONFIGS).as_posix()}-{index}")
+    for path in sorted(CONFIGS.rglob("*.py")) for index, words in enumerate(commands_of(path))])
+def test_the_commands_of_a_docstring_set_what_there_is(words: list[str]) -> None:
+    named = CONFIGS.parent / next(word for word in words if word.endswith(".py"))
+    changed = load_config(named, words[words.index("--set") + 1:])
+    assert changed.to_dict() != load_config(named).to_dict()
 
 
 def test_overrides_are_literals_or_words(config) -> None:
