@@ -9,49 +9,76 @@ x right, y down, z forward, pixel (0, 0) is the centre of the upper left pixel o
 import math
 
 import numpy as np
+from plan_pillars import motion_inputs, pillar_inputs, theta_exact
 
 
-def view_inputs(manifest, image_from_camera, ego_from_camera, global_from_ego=None):
-    """Makes the `view_*` inputs of a model with a LiftSplat view transform.
+def view_inputs(manifest, image_from_camera, ego_from_camera, global_from_ego=None, intrinsics=None):
+    """Makes the `view_*` inputs of a model.
 
     Args:
         manifest: the parsed manifest.json.
         image_from_camera: [N 3 3] intrinsics for the images as the network sees them (after resize and crop).
         ego_from_camera: [N 4 4], metres.
         global_from_ego: [4 4], only for a model with ``level_ego``, whose plan turns with the tilt of the vehicle.
+        intrinsics: [N 3 3] of the raw images, only for a model whose depth net reads them (``camera_aware``).
 
     Raises:
-        ValueError: the model has another view transform, or the rig does not fit its tables.
+        ValueError: the model has another view transform, wants more to be known, or the rig does not fit its tables.
     """
     view, grid = manifest["view"], manifest["grid"]
-    if view["type"] != "LiftSplat":
-        raise ValueError(f"view: expected LiftSplat, got {view['type']}; this file plans no other view transform")
+    if view["type"] not in PLANS:
+        raise ValueError(f"view: expected one of {', '.join(PLANS)}, got {view['type']}; "
+                         "this file plans no other view transform")
     if manifest["level_ego"]:
         if global_from_ego is None:
             raise ValueError("global_from_ego: expected the present pose, because this model sees a level ego frame")
         level_from_ego = np.linalg.inv(level(global_from_ego)) @ global_from_ego
         ego_from_camera = level_from_ego.astype(np.float32) @ np.asarray(ego_from_camera, dtype=np.float32)
-    cells = _cells(_points(view, image_from_camera, ego_from_camera), view, grid)  # [N D H W]
-    tables = _fill_tables(cells, grid["shape"][0] * grid["shape"][1], view["tables"])
-    return {f"view_{name}": table[None] for name, table in tables.items()}
+    plan = PLANS[view["type"]](view, grid, image_from_camera, ego_from_camera)
+    if view.get("camera_aware"):
+        if intrinsics is None:
+            raise ValueError("intrinsics: expected those of the raw images, because this model's depth net reads them")
+        plan["cameras"] = camera_numbers(intrinsics, image_from_camera, ego_from_camera)
+    return {f"view_{name}": np.ascontiguousarray(table[None]) for name, table in plan.items()}
 
 
-def temporal_inputs(manifest, global_from_ego):
-    """Makes the `temporal_*` inputs of a model with AlignAndStack from the S+1 newest poses [S+1 4 4], oldest first."""
-    temporal, grid = manifest["temporal"], manifest["grid"]
-    if temporal["type"] != "AlignAndStack":
-        raise ValueError(f"temporal: expected AlignAndStack, got {temporal['type']}; this file plans no other fusion")
-    poses = np.asarray(global_from_ego, dtype=np.float64)
-    if poses.shape != (temporal["past"] + 1, 4, 4):
-        raise ValueError(f"global_from_ego: expected [{temporal['past'] + 1} 4 4], got {list(poses.shape)}")
+def temporal_inputs(manifest, global_from_ego, fresh=False):
+    """Makes the `temporal_*` inputs of a model from the S+1 newest poses [S+1 4 4], oldest first.
+
+    ``fresh`` says that a scene has just begun, where a recurrent view transform must not look at the past.
+    """
+    fusion, motion = manifest["temporal"], manifest["view"].get("motion")
+    if fusion and fusion["type"] != "AlignAndStack":
+        raise ValueError(f"temporal: expected AlignAndStack, got {fusion['type']}; this file plans no other fusion")
+    poses, needed = np.asarray(global_from_ego, dtype=np.float64), 1 + max(fusion.get("past", 0), motion is not None)
+    if poses.shape != (needed, 4, 4):
+        raise ValueError(f"global_from_ego: expected [{needed} 4 4], got {list(poses.shape)}")
+    inputs = {}
+    if motion is not None:
+        inputs.update({f"motion_{name}": value for name, value in
+                       motion_inputs(motion, manifest["grid"], *poses[-2:], fresh).items()})
+    if fusion:
+        inputs.update(_aligned(fusion, manifest["grid"], poses[-1 - fusion["past"]:]))
+    return {f"temporal_{name}": np.asarray(value, dtype=np.float32)[None] for name, value in inputs.items()}
+
+
+def _aligned(fusion, grid, poses):
+    """Plans AlignAndStack over poses [S+1 4 4]."""
     past, now = poses[:-1], poses[-1]
     next_from_this = np.linalg.inv(poses[1:]) @ past  # [S 4 4]
-    motion = np.concatenate((np.zeros((1, 6)), motion_vector(next_from_this)))
-    if temporal["warp"] == "exact":
-        theta = _theta_exact(np.linalg.inv(past) @ now, grid)
-    else:
-        theta = _theta_fiery(next_from_this, grid)
-    return {"temporal_theta": theta[None].astype(np.float32), "temporal_motion": motion[None].astype(np.float32)}
+    exact = fusion["warp"] == "exact"
+    return dict(theta=theta_exact(np.linalg.inv(past) @ now, grid) if exact else _theta_fiery(next_from_this, grid),
+                motion=np.concatenate((np.zeros((1, 6)), motion_vector(next_from_this))))
+
+
+def camera_numbers(intrinsics, image_from_camera, ego_from_camera):
+    """Returns the 27 numbers [N 27] by which a camera-aware depth net knows a camera; see `bevkit`'s CAMERA_NUMBERS."""
+    intrinsics = np.asarray(intrinsics, dtype=np.float64)
+    image_aug = np.asarray(image_from_camera, dtype=np.float64) @ np.linalg.inv(intrinsics)
+    pose = np.asarray(ego_from_camera, dtype=np.float64)[:, :3].reshape(-1, 12)
+    of_map = np.tile((1.0, 0.0, 0.0, 1.0, 1.0), (len(pose), 1))  # no augmentation of the map in the vehicle
+    return np.concatenate((intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]], image_aug[:, :2].reshape(-1, 6), of_map, pose),
+                          axis=1).astype(np.float32)
 
 
 def level(global_from_ego):
@@ -69,17 +96,6 @@ def motion_vector(motion):
     ry = np.arcsin(np.clip(motion[:, 0, 2], -1, 1))
     rz = np.arctan2(-motion[:, 0, 1], motion[:, 0, 0])
     return np.concatenate((motion[:, :3, 3], np.stack((rx, ry, rz), axis=-1)), axis=-1)
-
-
-def _theta_exact(past_from_now, grid):
-    """Expresses the x-y part of motions [S 4 4] in coordinates that run from -1 to 1 over the map: [S 2 3]."""
-    (x_low, x_high, _), (y_low, y_high, _) = grid["x"], grid["y"]
-    normal_from_metric = np.array([[2 / (x_high - x_low), 0, -(x_high + x_low) / (x_high - x_low)],
-                                   [0, 2 / (y_high - y_low), -(y_high + y_low) / (y_high - y_low)],
-                                   [0, 0, 1]])
-    planar = past_from_now[:, [0, 1, 3]][:, :, [0, 1, 3]]  # [S 3 3]
-    planar[:, 2] = (0, 0, 1)
-    return (normal_from_metric @ planar @ np.linalg.inv(normal_from_metric))[:, :2]
 
 
 def _theta_fiery(next_from_this, grid):
@@ -115,14 +131,49 @@ def _points(view, image_from_camera, ego_from_camera):
     return rays[:, None] * depths[:, None, None, None] + origins
 
 
-def _cells(points, view, grid):
-    """Finds the row-major cell of points [N D H W 3]: [N D H W] int64, -1 = off the grid."""
+def _lift(view, grid, image_from_camera, ego_from_camera):
+    """Plans `LiftSplat`: the tables of its pooling."""
+    cells = _cells(_points(view, image_from_camera, ego_from_camera), view, grid)  # [N D H W]
+    if view["aggregate_depth"]:  # every depth of a camera is pooled like a camera of its own
+        cells = cells.reshape(-1, 1, *cells.shape[2:])  # [N*D 1 H W]
+    return _fill_tables(cells, grid["shape"][0] * grid["shape"][1], view["tables"])
+
+
+def _matrices(view, grid, image_from_camera, ego_from_camera):
+    """Plans `MatrixVT`: ring [D L] and ray [N*W L], how much of a depth and of an image column each cell takes."""
+    rows, columns = grid["shape"]
+    points = _points(view, image_from_camera, ego_from_camera).mean(axis=2, dtype=np.float64).astype(np.float32)
+    cells = _cells(points, view, grid, heights=False)  # [N D W]
+    if view["center_cell"] == "emptied":
+        cells[cells == rows // 2 * columns + columns // 2] = -1
+    camera, depth, column = np.nonzero(cells >= 0)
+    cell, plan = cells[camera, depth, column], {}
+    lines = dict(ring=(depth, cells.shape[1]), ray=(camera * cells.shape[2] + column, cells.shape[0] * cells.shape[2]))
+    for name, (line, count) in lines.items():
+        matrix = np.zeros((count, rows * columns), dtype=np.float32)
+        np.add.at(matrix, (line, cell), 1)
+        if view["maps"] == "binary":
+            plan[name] = (matrix > 0).astype(np.float32)
+        else:
+            plan[name] = matrix / np.maximum(matrix.max(axis=0), 1)
+    return plan
+
+
+def _forward_backward(view, grid, image_from_camera, ego_from_camera):
+    """Plans `ForwardBackward`: the tables of the forward projection, then where cells look back, and how deep."""
+    return {**_lift(view["lift"], grid, image_from_camera, ego_from_camera),
+            **pillar_inputs(view, grid, image_from_camera, ego_from_camera, depth=view["lift"])}
+
+
+def _cells(points, view, grid, heights=True):
+    """Finds the row-major cell of points [* 3]: [*] int64, -1 = off the grid; without ``heights`` at any z."""
     axes = np.array([grid["x"], grid["y"], grid["z"]], dtype=np.float32)
     index = (points - axes[:, 0]) / axes[:, 2]
     index = np.floor(index) if view["indexing"] == "floor" else np.trunc(index)
     rows, columns = grid["shape"]
-    heights = round((grid["z"][1] - grid["z"][0]) / grid["z"][2])
-    on_grid = ((index >= 0) & (index < (columns, rows, heights))).all(axis=-1)
+    end = (columns, rows, round((grid["z"][1] - grid["z"][0]) / grid["z"][2]))
+    axes = 3 if heights else 2
+    on_grid = ((index >= 0) & (index < end))[..., :axes].all(axis=-1)
     return np.where(on_grid, index[..., 1] * columns + index[..., 0], -1).astype(np.int64)
 
 
@@ -175,3 +226,6 @@ def _fill_cells(slot_rows, slot_cells, area, members, groups, group_size, first_
     group_table[group, turn % group_size] = rows
     member_table[keys // area, keys % area] = first_group + np.arange(len(keys))
     return group_table, member_table
+
+
+PLANS = dict(LiftSplat=_lift, MatrixVT=_matrices, BEVFormer=pillar_inputs, ForwardBackward=_forward_backward)

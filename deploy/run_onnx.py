@@ -46,16 +46,17 @@ class Stream:
         onnx_path: model.onnx, its manifest.json beside it.
         image_from_camera: [N 3 3] intrinsics for the images as the network sees them, cameras as in the manifest.
         ego_from_camera: [N 4 4].
+        intrinsics: [N 3 3] of the raw images, only for a model whose depth net reads them (``view.camera_aware``).
         run: runs the model; ONNX Runtime by default.
         replan_angle: radians. A model with ``level_ego`` keeps its view plan until pitch or roll has changed by more;
             0 plans anew at each change, as in training. At 0.01 a point 2 m above the ground is at most 2 cm off.
     """
 
-    def __init__(self, onnx_path, image_from_camera, ego_from_camera, run=None, replan_angle=0.0):
+    def __init__(self, onnx_path, image_from_camera, ego_from_camera, intrinsics=None, run=None, replan_angle=0.0):
         onnx_path = Path(onnx_path)
         self.manifest = json.loads((onnx_path.parent / "manifest.json").read_text())
         self.run = run or onnx_runtime(onnx_path)
-        self.rig = (image_from_camera, ego_from_camera)
+        self.rig, self.intrinsics = (image_from_camera, ego_from_camera), intrinsics
         self.replan_angle = replan_angle
         self.view, self.up = None, None  # the view plan, and where the sky was when it was made
         self.instants = self.manifest["stream"]["past"]
@@ -84,7 +85,7 @@ class Stream:
     def _view(self, pose):
         up = pose[2, :3]  # the global z axis in ego axes
         if self.view is None or (self.manifest["level_ego"] and np.linalg.norm(up - self.up) > self.replan_angle):
-            self.view, self.up = view_inputs(self.manifest, *self.rig, pose), up
+            self.view, self.up = view_inputs(self.manifest, *self.rig, pose, self.intrinsics), up
         return self.view
 
     def _with_past(self, inputs, pose):
@@ -93,8 +94,8 @@ class Stream:
             shape = next(port["shape"] for port in self.manifest["inputs"] if port["name"] == "past")
             self.past, self.poses = np.zeros(shape, dtype=np.float32), np.stack([pose] * self.instants)
         poses = np.concatenate((self.poses, pose[None]))  # [S+1 4 4]
-        inputs = {**inputs, **temporal_inputs(self.manifest, poses)}
-        if first:
+        inputs = {**inputs, **temporal_inputs(self.manifest, poses, fresh=first)}
+        if first and self.manifest["temporal"]:
             # The newest of new_past is the present, which stands in for the past that is missing.
             newest = self.run({**inputs, "past": self.past})["new_past"][:, -1:]
             self.past = np.repeat(newest, self.instants, axis=1)

@@ -14,13 +14,14 @@ from bevkit.export.onnx import OPSET
 from bevkit.models.architectures import DenseBEV
 from bevkit.models.coders import CenterPointCoder, InstanceFlowCoder, QueryBoxCoder
 from bevkit.models.temporal import AlignAndStack
-from bevkit.models.view_transformers import LiftSplat
-from bevkit.ops.bev_pool_tables import TablePlan
+from bevkit.models.view_transformers import BEVFormer, ForwardBackward, LiftSplat, MatrixVT
+from bevkit.models.view_transformers.forward_backward import VISIBLE_MARGIN
 
 FORMAT = 1  # raised when a program that reads manifests would have to change
 
 FIRST_INSTANT = ("At a scene's first instant run twice: with a past of zeros, then with each past instant set to the "
-                 "last one of new_past, which is the present; the poses of the past are the present one.")
+                 "last one of new_past, which is the present; the poses of the past are the present one. "
+                 "temporal_motion_known, where there is one, is 0 then and 1 at every other instant.")
 
 
 @singledispatch
@@ -30,12 +31,43 @@ def settings(part: object, plan: object = None) -> dict[str, Any]:
 
 
 @settings.register
-def _(part: LiftSplat, plan: TablePlan) -> dict[str, Any]:
+def _(part: LiftSplat, plan: Any) -> dict[str, Any]:
     slots, (groups, group_size), members = plan.taps.shape[3], plan.groups.shape[1:], plan.members.shape[2]
-    step = float(part.depths[1] - part.depths[0]) if len(part.depths) > 1 else 0.0
-    return dict(type="LiftSplat", image_size=list(part.image_size), stride=part.stride, frustum=part.frustum,
-                indexing=part.indexing, depths=[float(part.depths[0]), step, len(part.depths)],
+    return dict(type="LiftSplat", **_frustum(part), aggregate_depth=part.aggregation is not None,
+                camera_aware=part.depth_net.plan_length > 0,
                 tables=dict(slots=slots, members=members, group_size=group_size, groups=groups))
+
+
+@settings.register
+def _(part: MatrixVT, plan: object = None) -> dict[str, Any]:
+    return dict(type="MatrixVT", **_frustum(part), maps=part.maps, center_cell=part.center_cell,
+                camera_aware=part.depth_net.plan_length > 0)
+
+
+@settings.register
+def _(part: BEVFormer, plan: Any) -> dict[str, Any]:
+    center = part.rotate_center
+    return dict(type="BEVFormer", pixel_origin=part.pixel_origin, heights=part.heights.tolist(), margin=0.0,
+                seen=_seen(plan), motion=dict(rotate_center=None if center is None else list(center)))
+
+
+@settings.register
+def _(part: ForwardBackward, plan: Any) -> dict[str, Any]:
+    lift = settings(part.lift, plan)
+    return dict(type="ForwardBackward", image_size=lift["image_size"], pixel_origin=part.pixel_origin,
+                heights=part.grid.centers("z").tolist(), margin=VISIBLE_MARGIN, seen=_seen(plan), lift=lift,
+                camera_aware=lift["camera_aware"])
+
+
+def _frustum(part: LiftSplat | MatrixVT) -> dict[str, Any]:
+    step = float(part.depths[1] - part.depths[0]) if len(part.depths) > 1 else 0.0
+    return dict(image_size=list(part.image_size), stride=part.stride, frustum=part.frustum, indexing=part.indexing,
+                depths=[float(part.depths[0]), step, len(part.depths)])
+
+
+def _seen(plan: Any) -> dict[str, int] | None:
+    """Returns the room in the tables of `SeenQueries`; None where every camera looks at every cell."""
+    return dict(room=plan.queries.shape[2], depth=plan.slots.shape[1]) if hasattr(plan, "slots") else None
 
 
 @settings.register
@@ -80,14 +112,15 @@ def manifest(model: DenseBEV, graph: onnx.GraphProto, view_plan: tuple, precisio
                     shape=[size.dim_value for size in kind.shape.dim], meaning=meaning_of(value.name))
 
     grid, normalise = model.grid, model.data_preprocessor
+    inputs = [port(value) for value in graph.input]  # the images are the first
     return dict(
         format=FORMAT, bevkit=bevkit.__version__, torch=torch.__version__, opset=OPSET, precision=precision,
-        inputs=[port(value) for value in graph.input], outputs=[port(value) for value in graph.output],
+        inputs=inputs, outputs=[port(value) for value in graph.output],
         images=dict(cameras=cameras, channels="RGB", range=[0, 255], normalised_inside=dict(
             mean=normalise.mean.flatten().tolist(), std=normalise.std.flatten().tolist())),
         grid=dict(x=list(grid.x), y=list(grid.y), z=list(grid.z), shape=list(grid.shape)),
         level_ego=model.level_ego,
-        view=settings(model.view_transformer, view_plan),
+        view=dict(settings(model.view_transformer, view_plan), image_size=inputs[0]["shape"][-2:]),
         temporal=settings(model.temporal),
         stream=dict(past=model.past, first_instant=FIRST_INSTANT if model.past else "There is no past to keep."),
         decode=settings(getattr(model.head, "coder", None)),

@@ -11,6 +11,7 @@ import torch
 from bevkit.export.graph import exportable, named, random_clip
 from bevkit.export.manifest import settings
 from bevkit.geometry import rigid
+from bevkit.models.architectures.dense import single
 from tests.export.tiny import CAMERAS, IMAGE_SIZE, TINY, tiny_model
 
 
@@ -20,7 +21,8 @@ def manifest_of(model) -> dict:
     clip = random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1)
     view = twin.view_plan(clip.rig.flatten(), clip.global_from_ego[:, 0])
     return json.loads(json.dumps(dict(
-        view=settings(twin.view_transformer, view), temporal=settings(twin.temporal), level_ego=model.level_ego,
+        view=dict(settings(twin.view_transformer, view), image_size=IMAGE_SIZE),
+        temporal=settings(twin.temporal), level_ego=model.level_ego,
         grid=dict(x=model.grid.x, y=model.grid.y, z=model.grid.z, shape=model.grid.shape))))
 
 
@@ -89,6 +91,72 @@ def test_temporal_plan_is_the_toolkits(warp):
     for name, value in expected.items():
         assert got[name].dtype == np.float32
         np.testing.assert_allclose(got[name], value.numpy(), rtol=1e-6, atol=1e-7)
+
+
+HEAD = dict(type="CenterPointHead", shared_channels=4, branch_channels=4)
+LIFT, AWARE = TINY["view_transformer"], dict(type="CameraAwareDepthNet", mid_channels=8)
+MATRICES = dict(LIFT, type="MatrixVT", hidden=8, depth_net=dict(type="PlainDepthNet"))
+LOOKING = dict(type="BEVFormer", layers=1, levels=1, cameras=CAMERAS, heads=2, ffn_channels=16)
+BACKWARD = dict(LIFT, type="ForwardBackward", heads=2, depth_net=AWARE)
+ROOM = (0.9, CAMERAS)
+OTHERS = {
+    "BEVDepth": dict(LIFT, depth_net=AWARE),
+    "depth aggregation": dict(LIFT, depth_net=AWARE, aggregate_depth=True),
+    "MatrixVT": dict(MATRICES, depth_net=AWARE),
+    "MatrixVT's authors": dict(MATRICES, maps="binary", center_cell="emptied", frustum="corner", indexing="truncate"),
+    "BEVFormer": dict(LOOKING, export_capacity=ROOM),
+    "BEVFormer's authors": dict(LOOKING, export_capacity=ROOM, pixel_origin="corner", rotate_center=(3, 4)),
+    "FB-BEV": dict(BACKWARD, export_sight=ROOM),
+    "FB-BEV's authors": dict(BACKWARD, pixel_origin="corner", self_attention="background", blind_camera="first_query"),
+}
+HIGH = dict(TINY["grid"], x=(-12.0, 12.0, 2.0), y=(-10.0, 10.0, 1.0), z=(-4.0, 4.0, 2.0))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_view_plans_of_the_other_transformers_are_the_toolkits(name, seed):
+    model = tiny_model(view_transformer=OTHERS[name], grid=HIGH, temporal=None, head=HEAD)
+    rig = shaken_rig(random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1), seed)
+    manifest, arguments = manifest_of(model), (rig.image_from_camera.numpy(), rig.ego_from_camera.numpy())
+    expected = named("view_", single(exportable(model).view_transformer.plan(rig[None])))
+    got = vehicle.view_inputs(manifest, *arguments, intrinsics=rig.intrinsics.numpy())
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (got[name].dtype, got[name].shape) == (value.numpy().dtype, value.shape), name
+        # A point on the edge of two cells may fall on either side, because a mean is rounded on the way.
+        near = np.isclose(got[name], value.numpy(), rtol=1e-4, atol=1e-4)
+        assert near.mean() > (0.998 if name in ("view_ring", "view_ray") else 0.99999), name
+        assert len(np.unique(got[name])) > 1, name
+    if manifest["view"].get("camera_aware"):
+        with pytest.raises(ValueError, match="intrinsics"):
+            vehicle.view_inputs(manifest, *arguments)
+
+
+def test_a_rig_that_sees_too_much_is_refused():
+    model = tiny_model(view_transformer=dict(LOOKING, export_capacity=ROOM), grid=HIGH, temporal=None, head=HEAD)
+    rig = random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1).rig.flatten()[0]
+    manifest = manifest_of(model)
+    manifest["view"]["seen"]["room"] = 3
+    with pytest.raises(ValueError, match="at most 3 cells a camera"):
+        vehicle.view_inputs(manifest, rig.image_from_camera.numpy(), rig.ego_from_camera.numpy())
+
+
+@pytest.mark.parametrize("rotate_center", [None, (3.0, 5.0)])
+@pytest.mark.parametrize("temporal", [None, dict(type="AlignAndStack", past=2)])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_motion_plan_is_the_toolkits(rotate_center, temporal, fresh):
+    view = dict(LOOKING, export_capacity=ROOM, rotate_center=rotate_center)
+    model = tiny_model(view_transformer=view, grid=HIGH, temporal=temporal, head=HEAD)
+    steps = torch.tensor([[0, 0, 0, 0, 0, 2.9], [1.2, 0.1, 0.02, 0.01, -0.02, 0.1], [2.5, 0.4, 0.0, -0.01, 0.01, 0.35]],
+                         dtype=torch.float64)[-1 - model.past:]
+    poses = rigid.motion_matrix(steps)
+    poses[:, :3, 3] += torch.tensor([411.0, 1180.0, 0.0], dtype=torch.float64)
+    expected = named("temporal_", model.temporal_plan(poses[None], fresh))
+    got = vehicle.temporal_inputs(manifest_of(model), poses.numpy(), fresh)
+    assert got.keys() == expected.keys() and got["temporal_motion_known"].tolist() == [0.0 if fresh else 1.0]
+    for name, value in expected.items():
+        assert got[name].dtype == np.float32 and got[name].shape == value.shape, name
+        np.testing.assert_allclose(got[name], value.numpy(), rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 def test_wrong_number_of_poses_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -85,13 +86,15 @@ class DenseBEV(BaseModel):
         """Plans all that reads the past, over poses [B S+1 4 4], oldest first, the present last.
 
         A ``fresh`` scene has just begun. The plan is the view transformer's motion plan, if it is recurrent, and then
-        the fusion's.
+        the fusion's; named, so that the inputs of an exported graph have names.
         """
         fusion = self.temporal.plan(global_from_ego[:, -1 - self.temporal.past:]) if self.temporal is not None else ()
         if not self.recurrent:
             return single(fusion)
         flags = torch.full((len(global_from_ego),), fresh, device=global_from_ego.device)
-        return single((*self.view_transformer.motion_plan(global_from_ego[:, -2:], flags), *fusion))
+        motion = self.view_transformer.motion_plan(global_from_ego[:, -2:], flags)
+        names = (*(f"motion_{name}" for name in fields_of(motion)), *fields_of(fusion))
+        return single(namedtuple("Plan", names)(*motion, *fusion))
 
     # ---- weights: no calibration -------------------------------------------------------------------------------
 
@@ -233,3 +236,8 @@ def single(plan: Plan) -> Plan:
     """Returns a plan in the precision of the weights: calibration and poses are thought through in float64."""
     values = [tensor.float() if tensor.is_floating_point() else tensor for tensor in plan]
     return type(plan)(*values) if hasattr(plan, "_fields") else tuple(values)
+
+
+def fields_of(plan: Plan) -> tuple[str, ...]:
+    """Names the tensors of a plan: by the fields of a named tuple, else by their position."""
+    return getattr(plan, "_fields", None) or tuple(f"part_{index}" for index in range(len(plan)))

@@ -21,6 +21,7 @@ from bevkit.structures import BEVGrid, CameraRig
 
 SELF_ATTENTIONS = ("everywhere", "background")
 BLIND_CAMERAS = ("nothing", "first_query")
+VISIBLE_MARGIN = 1e-5  # of the image along its edges; what lies there counts as unseen
 
 
 class RefinementLayer(nn.Module):
@@ -109,7 +110,8 @@ class ForwardBackward(ViewTransformer):
     def plan(self, rig: CameraRig) -> tuple[Tensor, ...]:
         """Returns the plan of the forward projection, then which cell reads which camera where and how deep."""
         lift = self.lift.plan(rig)
-        pillars = look_at(rig, pillar_points(self.grid, self.grid.centers("z")), self.pixel_origin, margin=1e-5)
+        anchors = pillar_points(self.grid, self.grid.centers("z"))
+        pillars = look_at(rig, anchors, self.pixel_origin, margin=VISIBLE_MARGIN)
         places = torch.cat((pillars.places, self.depth_places(pillars)), dim=-1)  # [M N Q Z 4]
         seen = self.queries.plan(places, pillars.visible.any(dim=-1))
         names = (*lift._fields, *seen._fields)  # named, so that the inputs of an exported graph have names
