@@ -1,0 +1,1 @@
+"""Bridges to other toolkits; the core needs none of them."""
