@@ -28,6 +28,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from bevkit.geometry import rigid
+from bevkit.models.architectures.dense import single
 from bevkit.models.view_transformers import RecurrentViewTransformer, ViewOutput, ViewTransformer
 from bevkit.registry import MODELS, SCOPE
 from bevkit.structures import BEVGrid, Boxes3D, CameraRig, Detections3D
@@ -142,12 +143,12 @@ class BEVView(BaseModule):
 
     def forward(self, features: tuple[Tensor, ...], rig: CameraRig) -> ViewOutput:
         """Lifts features, finest first, each [B*N C H W], that a rig with leading axis [B] has seen."""
-        view, plan = self.transformer, self.transformer.plan(rig)
+        view, plan = self.transformer, single(self.transformer.plan(rig))
         if not isinstance(view, RecurrentViewTransformer):
             return view(features, *plan)
         count, maps = len(rig.intrinsics), features[0]
         still = torch.eye(4, dtype=torch.float64, device=maps.device).expand(count, 2, 4, 4)
-        motion = view.motion_plan(still, torch.ones(count, dtype=torch.bool, device=maps.device))
+        motion = single(view.motion_plan(still, torch.ones(count, dtype=torch.bool, device=maps.device)))
         past = maps.new_zeros(count, 1, view.channels, *self.grid.shape)
         return view(features, *plan, past=past, motion=motion)
 
@@ -167,8 +168,9 @@ def rig_of_samples(metas: Sequence[Meta], image_size: tuple[int, int], device: t
     for meta in metas:
         missing = [name for name in ("lidar2cam", "cam2img") if name not in meta]
         if missing:
-            raise ValueError(f"samples: expected lidar2cam and cam2img of every camera, got no {' and no '.join(missing)}"
-                             "; load images with LoadMultiViewImageFromFiles and keep both in Pack3DDetInputs")
+            raise ValueError("samples: expected lidar2cam and cam2img of every camera, got no "
+                             f"{' and no '.join(missing)}; load images with LoadMultiViewImageFromFiles and keep both "
+                             "in Pack3DDetInputs")
         seen = _matrices(meta["cam2img"], device)[:, :3, :3]
         raw = _matrices(meta.get("ori_cam2img", meta["cam2img"]), device)[:, :3, :3]
         lidar_from_camera = rigid.inverse(_matrices(meta["lidar2cam"], device))

@@ -38,13 +38,15 @@ def lidar_from_ego(dataset: NuScenesClips, number: int) -> torch.Tensor:
 def entry(dataset: NuScenesClips, number: int, keyframe: int) -> dict[str, Any]:
     index = dataset.index
     ego_from_lidar = index.ego_from_lidar[keyframe]
-    images = {name: dict(img_path=index.image_paths[keyframe, i].decode(), cam2img=index.intrinsics[keyframe, i].tolist(),
+    images = {name: dict(img_path=index.image_paths[keyframe, i].decode(),
+                         cam2img=index.intrinsics[keyframe, i].tolist(),
                          lidar2cam=(np.linalg.inv(index.ego_from_camera[keyframe, i]) @ ego_from_lidar).tolist())
               for i, name in enumerate(index.camera_names)}
     boxes = dataset[number].present.boxes
     assert boxes is not None
     known = boxes[boxes.labels >= 0]
-    return dict(sample_idx=number, token=index.tokens[keyframe].decode(), timestamp=float(index.timestamps[keyframe]) * 1e-6,
+    return dict(sample_idx=number, token=index.tokens[keyframe].decode(),
+                timestamp=float(index.timestamps[keyframe]) * 1e-6,
                 ego2global=index.global_from_ego[keyframe].tolist(), images=images,
                 lidar_points=dict(lidar_path=index.lidar_paths[keyframe].decode(), num_pts_feats=5,
                                   lidar2ego=ego_from_lidar.tolist()),
@@ -54,7 +56,7 @@ def entry(dataset: NuScenesClips, number: int, keyframe: int) -> dict[str, Any]:
 def instances(boxes: Boxes3D) -> list[dict[str, Any]]:
     """Lists boxes that are in the lidar's frame already."""
     rows = torch.cat((boxes.centers, boxes.sizes, boxes.yaws[:, None]), dim=1)  # [A 7]
-    return [dict(bbox_3d=row, bbox_label_3d=CATEGORIES.index(CLASSES[label]), velocity=velocity, bbox_3d_isvalid=points > 0,
-                 num_lidar_pts=points, num_radar_pts=0)
+    return [dict(bbox_3d=row, bbox_label_3d=CATEGORIES.index(CLASSES[label]), velocity=velocity,
+                 bbox_3d_isvalid=points > 0, num_lidar_pts=points, num_radar_pts=0)
             for row, label, velocity, points in zip(rows.tolist(), boxes.labels.tolist(), boxes.velocities.tolist(),
                                                     boxes.lidar_points.tolist())]

@@ -25,7 +25,7 @@ DEPTHS = dict(depth=(1.0, 60.0, 6.0), image_size=(96, 160))
 VIEWS = {
     "LiftSplat": dict(channels=8, depth_net=dict(type="CameraAwareDepthNet", mid_channels=8), **DEPTHS),
     "MatrixVT": dict(channels=8, hidden=8, **DEPTHS),
-    "BEVFormer": dict(layers=1, levels=1, heads=4, ffn_channels=16),
+    "BEVFormer": dict(cameras=3, layers=1, levels=1, heads=4, ffn_channels=16),
     "ForwardBackward": dict(channels=8, heads=4, depth_net=dict(type="CameraAwareDepthNet", mid_channels=8), **DEPTHS),
 }
 
@@ -88,7 +88,7 @@ def test_every_view_transformer_is_a_part_of_mmdet3d(name, scope):
 
 def test_cameras_follow_what_the_pipeline_does_to_boxes():
     """Boxes turned, scaled, shifted and flipped by mmdet3d are seen at the pixels where they were before."""
-    rig = random_rig(3, 4).double()
+    rig = random_rig(3, 4)
     lidar2cam = torch.linalg.inv(rig.ego_from_camera).numpy()
     zoom = np.diag([0.5, 0.5, 1.0])
     meta = dict(lidar2cam=list(lidar2cam), cam2img=list(zoom @ rig.intrinsics.numpy()),
@@ -97,7 +97,7 @@ def test_cameras_follow_what_the_pipeline_does_to_boxes():
     assert torch.allclose(plain.image_aug, torch.from_numpy(zoom)) and plain.image_size == (50, 80)
     assert torch.allclose(plain.intrinsics[0], rig.intrinsics)
 
-    boxes = bridge.LiDARInstance3DBoxes(torch.randn(30, 9).abs() * 10)
+    boxes = bridge.LiDARInstance3DBoxes(torch.rand(30, 9) * 20 - 10, box_dim=9)
     seen, depth, _ = plain.project(boxes.gravity_center.double())
     _, turn = boxes.rotate(0.4, torch.zeros(1, 3))
     boxes.scale(1.1)
