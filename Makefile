@@ -47,7 +47,7 @@ install-mmdet3d:
 	mmcv=$$(sed -n 's/^# build: //p' $$list); kept="$(WHEELS)/$$pair/$$mmcv"; \
 	if ! ls "$$kept"/*.whl >/dev/null 2>&1; then \
 	    echo "compiling $$mmcv for $$pair: about ten minutes on two cores"; mkdir -p "$$kept"; \
-	    CUDA_VISIBLE_DEVICES= MMCV_WITH_OPS=1 MAX_JOBS=$(JOBS) PATH="$(CURDIR)/$(BIN):$$PATH" "$$python" -m pip wheel \
+	    CUDA_VISIBLE_DEVICES= MMCV_WITH_OPS=1 MAX_JOBS=$(JOBS) PATH="$$(cd $(BIN) && pwd):$$PATH" "$$python" -m pip wheel \
 	        --quiet --no-deps --no-build-isolation --wheel-dir "$$kept/new.$$$$" "$$mmcv"; \
 	    mv "$$kept/new.$$$$"/*.whl "$$kept/"; rmdir "$$kept/new.$$$$"; fi; \
 	"$$python" -m pip install --quiet --no-deps --force-reinstall "$$kept"/*.whl; \
