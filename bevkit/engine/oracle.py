@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from bevkit.engine.build import build_dataset
+from bevkit.engine.build import build_dataset, resolve
 from bevkit.metrics.detection import NuScenesDetectionMetric
-from bevkit.metrics.instances import InstanceCounts, count_instances, instance_scores
+from bevkit.registry import METRICS
 from bevkit.structures import BEVClip, Detections3D
 
 
@@ -26,14 +26,14 @@ def labels_of(cfg: Config, which: str, coded: bool = True) -> Any:
 
 
 def oracle_scores(cfg: Config) -> dict[str, float]:
-    """Sends the truth of the test data through the head's coder and the metric; returns iou, vpq, sq, rq in percent."""
+    """Sends the truth of the test data through the head's coder and the metric: RANGE/iou, /vpq, /sq, /rq in percent."""
     dataset = labels_of(cfg, "test")
-    counts = []
+    metric = METRICS.build({**resolve(cfg).test_evaluator, "copy_last": False})
     for index in range(len(dataset)):
         targets = {name: value.unsqueeze(0) for name, value in dataset[index].targets.items()}
         decoded = dataset.target_coder.decode(dataset.target_coder.flawless(targets))[0]
-        counts.append(count_instances(decoded.ids, targets["instance"][0]).stacked())
-    return instance_scores(InstanceCounts.unstacked(torch.stack(counts).sum(dim=0)))
+        metric.add(decoded.ids, targets["instance"][0])
+    return metric.compute_metrics(metric.results)
 
 
 def score_detections(dataset: Any, detect: Callable[[BEVClip], Detections3D]) -> dict[str, float]:

@@ -76,14 +76,16 @@ class FutureInstanceMetric(BaseMetric):
             raise ValueError("metric: expected targets['instance'] in the batch, got none; give the data set the "
                              "head's coder (target_coder) and a split with annotations")
         for truth, sample in zip(targets["instance"], data_samples, strict=True):
-            self.results.append(self._count(sample.ids, truth.to(sample.ids.device)))
+            self.add(sample.ids, truth.to(sample.ids.device))
 
-    def _count(self, predicted: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    def add(self, predicted: Tensor, truth: Tensor) -> None:
+        """Counts one clip: ids [F+1 Y X] of both."""
         contenders = {"": predicted}
         if self.copy_last:
             contenders["copy_last_"] = predicted[:1].expand_as(predicted)
-        return {f"{name}/{contender}": count_instances(ids[:, rows, columns], truth[:, rows, columns]).stacked()
-                for name, (rows, columns) in self.crops.items() for contender, ids in contenders.items()}
+        self.results.append({
+            f"{name}/{contender}": count_instances(ids[:, rows, columns], truth[:, rows, columns]).stacked()
+            for name, (rows, columns) in self.crops.items() for contender, ids in contenders.items()})
 
     def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """Returns RANGE/iou, /vpq, /sq, /rq and, if asked for, RANGE/copy_last_iou and so on, in percent."""

@@ -6,10 +6,10 @@ so none of the demo's streets, and none of its held-out ones, were in them.
 
 _base_ = ["powerbev.py"]
 
-train_cfg = dict(max_epochs=1, val_interval=9)
+train_cfg = dict(max_epochs=3, val_interval=9)
 optim_wrapper = dict(optimizer=dict(lr=6e-4))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=20, by_epoch=False),
-    dict(type="CosineAnnealingLR", T_max=1, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", T_max=3, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
 ]
-default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=50))
+default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=100))
