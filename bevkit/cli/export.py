@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from bevkit.engine.config import load_config
     from bevkit.export.artefact import write_artefact
     from bevkit.export.artefact import write_json as write_plain
-    from bevkit.export.report import maps_sentence, markdown, tensorrt_sentence
+    from bevkit.export.report import decoded_sentence, markdown, tensorrt_sentence
     from bevkit.files import write_atomically
 
     config = load_config(args.config, args.set)
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     print_table("ONNX Runtime against PyTorch", ("output", "relative error"),
                 list(report["parity"]["relative_error"].items()))
     console.print(f"{args.precision}, {report['parity']['instants']} instants, {frames}", soft_wrap=True)
-    console.print(maps_sentence(report["parity"]))
+    console.print(decoded_sentence(report["parity"]))
     console.print(tensorrt_sentence(report["tensorrt"]), soft_wrap=True)
     console.print(f"{'Written to' if report['passed'] else '[red]Not passed[/]; see report.md in'} {args.out}")
     write_json(args.json, report)
@@ -88,5 +88,14 @@ def clips_for(config: Any, model: Any, count: int, cameras: int | None) -> tuple
             clips = [collate_clips([dataset[index]])["batch"] for index in chosen]
             return clips, list(dataset.cameras), f"{len(clips)} clips of {dataset.dataroot} {dataset.version}"
     cameras = cameras or RANDOM_CAMERAS
-    clip = random_clip(model.grid, cameras, model.view_transformer.image_size, model.past + 1)
+    clip = random_clip(model.grid, cameras, image_size_of(config, model), model.past + 1)
     return [clip], [f"camera_{index}" for index in range(cameras)], f"noise of {cameras} cameras{reason}"
+
+
+def image_size_of(config: Any, model: Any) -> tuple[int, int]:
+    """Returns the (height, width) of a model's images; one that takes any size has that of its test data."""
+    size = getattr(model.view_transformer, "image_size", None) or \
+        config.get("test_dataloader", {}).get("dataset", {}).get("images", {}).get("size")
+    if size is None:
+        raise ValueError("config: expected the size of images, got none; set test_dataloader.dataset.images.size")
+    return tuple(size)

@@ -6,14 +6,20 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
 
 from bevkit.export.graph import StreamState, Tensors, exportable, first_past, inputs_of, instants_of
+from bevkit.export.vehicle import vehicle_decoder
 from bevkit.models.architectures import DenseBEV
-from bevkit.structures import BEVBatch, FutureInstances
+from bevkit.models.coders.boxes import boxes_of
+from bevkit.structures import BEVBatch, Detections3D, FutureInstances
+
+Result = Any  # FutureInstances or Detections3D, both sides alike
+UNEQUAL_BOXES = 0.02  # the part of boxes that rounding may change: scores at a threshold, boxes at a rival's edge
 
 
 @dataclass
@@ -26,6 +32,10 @@ class Parity:
         cells: cells of the decoded maps that were compared; 0 where the model decodes to something else.
         unequal_cells: of these, cells whose instance ids differ.
         instances: instances that PyTorch found, summed over instants; 0 makes equal maps an empty statement.
+        boxes: boxes that either side decoded; 0 where the model decodes to something else, or finds nothing.
+        unequal_boxes: of these, boxes without a like one on the other side (`unlike`).
+        vehicle: instants whose outputs the vehicle's program decoded too; 0 where it has no such decoder.
+        vehicle_unequal: of these, instants where it made other maps or boxes of ONNX Runtime's outputs than PyTorch.
     """
 
     instants: int = 0
@@ -33,6 +43,10 @@ class Parity:
     cells: int = 0
     unequal_cells: int = 0
     instances: int = 0
+    boxes: int = 0
+    unequal_boxes: int = 0
+    vehicle: int = 0
+    vehicle_unequal: int = 0
 
     @property
     def worst(self) -> float:
@@ -52,16 +66,51 @@ class Parity:
             # A NaN must not get lost: max() would drop it.
             self.errors[name] = error if not error <= self.errors[name] else self.errors[name]
 
-    def add_maps(self, torch_side: list[FutureInstances], onnx_side: list[FutureInstances]) -> None:
-        for expected, got in zip(torch_side, onnx_side):
-            self.cells += expected.ids.numel()
-            self.unequal_cells += int((expected.ids != got.ids).sum())
-            self.instances += int(len(expected.ids[expected.ids > 0].unique()))
+    @property
+    def decoded_alike(self) -> bool:
+        """Whether what is decoded is the same as far as rounding allows: a score may fall on a threshold's other side.
 
-    def numbers(self) -> dict:
+        True also where nothing was decoded.
+        """
+        return self.unequal_cells == 0 and self.vehicle_unequal == 0 and \
+            self.unequal_boxes <= UNEQUAL_BOXES * self.boxes
+
+    def add_results(self, torch_side: Result, onnx_side: Result, vehicle_side: Result | None) -> None:
+        """Adds what PyTorch made of its own outputs, and PyTorch and the vehicle of ONNX Runtime's."""
+        if isinstance(torch_side, FutureInstances):
+            self.cells += torch_side.ids.numel()
+            self.unequal_cells += int((torch_side.ids != onnx_side.ids).sum())
+            self.instances += int(len(torch_side.ids[torch_side.ids > 0].unique()))
+        elif isinstance(torch_side, Detections3D):
+            self.boxes += len(torch_side.boxes) + len(onnx_side.boxes)
+            self.unequal_boxes += unlike(torch_side, onnx_side) + unlike(onnx_side, torch_side)
+        if vehicle_side is not None:
+            self.vehicle += 1
+            self.vehicle_unequal += not same(vehicle_side, onnx_side)
+
+    def numbers(self) -> dict[str, Any]:
         """What a report wants, as plain numbers."""
         return dict(instants=self.instants, relative_error=dict(self.errors), maps_equal=self.maps_equal,
-                    cells=self.cells, unequal_cells=self.unequal_cells, instances=self.instances)
+                    cells=self.cells, unequal_cells=self.unequal_cells, instances=self.instances, boxes=self.boxes,
+                    unequal_boxes=self.unequal_boxes, vehicle=self.vehicle, vehicle_unequal=self.vehicle_unequal)
+
+
+def unlike(these: Detections3D, others: Detections3D) -> int:
+    """Counts boxes without one of the same class, score (0.01) and nine numbers (0.05 m, rad, m/s) among others."""
+    if not len(these.boxes) or not len(others.boxes):
+        return len(these.boxes)
+    difference = (boxes_of(these.boxes)[:, None] - boxes_of(others.boxes)).abs()  # [A A' 9]
+    difference[..., 6] = torch.minimum(difference[..., 6], (2 * torch.pi - difference[..., 6]).abs())
+    alike = (difference < 0.05).all(dim=-1) & ((these.scores[:, None] - others.scores).abs() < 0.01)
+    alike &= these.boxes.labels[:, None] == others.boxes.labels
+    return int((~alike.any(dim=1)).sum())
+
+
+def same(vehicle: Result, twin: Result) -> bool:
+    """Says whether the vehicle decoded the same outputs to the same maps, or to as many and the same boxes."""
+    if isinstance(twin, FutureInstances):
+        return torch.equal(vehicle.ids, twin.ids)
+    return len(vehicle.boxes) == len(twin.boxes) and unlike(vehicle, twin) == unlike(twin, vehicle) == 0
 
 
 class OnnxStep:
@@ -89,7 +138,7 @@ def compare(model: DenseBEV, path: Path, clips: Iterable[BEVBatch]) -> Parity:
         path: ONNX file of the model.
         clips: each begins a new scene.
     """
-    step, twin, parity = OnnxStep(path), exportable(model), Parity()
+    step, twin, parity, vehicle = OnnxStep(path), exportable(model), Parity(), vehicle_decoder(path)
     for clip in clips:
         torch_state, onnx_state = None, None
         for instant in instants_of(clip):
@@ -104,8 +153,7 @@ def compare(model: DenseBEV, path: Path, clips: Iterable[BEVBatch]) -> Parity:
             if getattr(model.head, "coder", None) is not None:
                 values = [outputs[name] for name in step.outputs if name in names]
                 got = model.head.predict(type(raw)(*values) if hasattr(raw, "_fields") else tuple(values))
-                if all(isinstance(result, FutureInstances) for result in got):
-                    parity.add_maps(model.head.predict(raw), got)
+                parity.add_results(model.head.predict(raw)[0], got[0], vehicle and vehicle(outputs))
     return parity
 
 

@@ -16,21 +16,31 @@ def markdown(report: dict[str, Any]) -> str:
         "## ONNX Runtime against PyTorch", "",
         f"{parity['instants']} instants, tolerance {parity['tolerance']:g}. "
         "Error: largest difference over largest value.",
-        "", "| output | relative error |", "|---|---|", *rows, "", maps_sentence(parity), "",
+        "", "| output | relative error |", "|---|---|", *rows, "", decoded_sentence(parity), "",
         "## TensorRT for RTX", "", tensorrt_sentence(report["tensorrt"]), "",
         "## Operators", "", ", ".join(f"{name} {count}" for name, count in onnx["operators"].items()), "",
     ]
     return "\n".join(lines)
 
 
-def maps_sentence(parity: dict[str, Any]) -> str:
-    """Says whether the decoded instance maps agree."""
-    if parity["maps_equal"] is None:
-        return "No instance maps were decoded."
-    found = f"{parity['instances']} instances" if parity["instances"] else "no instance at all, so this says little"
-    if parity["maps_equal"]:
-        return f"Instance maps: equal in all {parity['cells']} cells ({found})."
-    return f"Instance maps: {parity['unequal_cells']} of {parity['cells']} cells differ ({found})."
+def decoded_sentence(parity: dict[str, Any]) -> str:
+    """Says whether the decoded instance maps or boxes agree, and whether the vehicle's program decodes alike."""
+    if parity["cells"]:
+        found = f"{parity['instances']} instances" if parity["instances"] else "no instance at all, so this says little"
+        differ = f"{parity['unequal_cells']} of {parity['cells']} cells differ" if parity["unequal_cells"] else \
+            f"equal in all {parity['cells']} cells"
+        sentence = f"Instance maps: {differ} ({found})."
+    elif parity["boxes"]:
+        same = parity["boxes"] - parity["unequal_boxes"]
+        sentence = (f"Boxes: {same} of {parity['boxes']}, those of both sides together, have a like one on the other "
+                    "(same class, score within 0.01, all numbers within 0.05 m, rad, m/s).")
+    else:
+        return "Nothing was decoded, so this says nothing of maps or boxes."
+    if not parity["vehicle"]:
+        return sentence
+    alike = parity["vehicle"] - parity["vehicle_unequal"]
+    return (f"{sentence} The vehicle's decoder makes of ONNX Runtime's outputs what PyTorch makes of them in "
+            f"{alike} of {parity['vehicle']} instants.")
 
 
 def tensorrt_sentence(tensorrt: dict[str, Any]) -> str:

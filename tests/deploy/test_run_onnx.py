@@ -6,12 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from run_onnx import Stream
 
+from bevkit.export.artefact import write_artefact
 from bevkit.export.graph import instants_of, random_clip
+from bevkit.export.parity import unlike
+from bevkit.export.report import markdown
 from bevkit.geometry import rigid
-from tests.export.tiny import CAMERAS, IMAGE_SIZE
+from bevkit.models.coders.boxes import detections
+from bevkit.structures.classes import CLASSES
+from tests.export.tiny import CAMERAS, DETECTORS, IMAGE_SIZE, tiny_detector
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
@@ -32,6 +38,33 @@ def test_a_stream_in_the_vehicle_is_the_stream_of_the_toolkit(artefact, model):
             np.testing.assert_array_equal(ids, model.head.predict(raw)[0].ids.numpy())
             found = max(found, int(ids.max()))
     assert found > 0
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@torch.no_grad()
+def test_detectors_stream_as_in_the_toolkit(name, tmp_path):
+    model = tiny_detector(name)
+    drive = random_clip(model.grid, CAMERAS, IMAGE_SIZE, frames=3, seed=3)
+    report = write_artefact(model, [random_clip(model.grid, CAMERAS, IMAGE_SIZE, frames=2)], tmp_path,
+                            with_tensorrt=False)
+    assert report["passed"] and report["parity"]["boxes"] > 20 and report["parity"]["vehicle"] == 2
+    assert report["parity"]["vehicle_unequal"] == 0 and "Boxes: " in markdown(report)
+    rig = drive.rig.flatten()[0]
+    vehicle = Stream(tmp_path / "model.onnx", rig.image_from_camera.numpy(), rig.ego_from_camera.numpy(),
+                     rig.intrinsics.numpy())
+    for _ in range(2):  # the second scene begins as fresh as the first
+        vehicle.restart()
+        state = None
+        for instant in instants_of(drive):
+            raw, state = model.stream(model.data_preprocessor({"batch": instant})["batch"], state)
+            pose = instant.global_from_ego[0, 0].numpy()
+            (boxes, scores, names), outputs = vehicle(instant.images[0, 0].numpy(), pose)
+            for output, expected in raw._asdict().items():
+                np.testing.assert_allclose(outputs[output], expected.numpy(), rtol=1e-3, atol=1e-3, err_msg=output)
+            twin = model.head.predict(raw)[0]
+            labels = torch.tensor([CLASSES.index(label) for label in names], dtype=torch.int64)
+            got = detections(torch.from_numpy(boxes), torch.from_numpy(scores), labels)
+            assert unlike(got, twin) + unlike(twin, got) <= 0.02 * (len(boxes) + len(twin.boxes))
 
 
 def test_the_loop_needs_neither_torch_nor_bevkit():

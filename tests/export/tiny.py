@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from bevkit.export.artefact import write_artefact
 from bevkit.export.graph import random_clip
@@ -31,6 +32,27 @@ def tiny_model(**changes: Any) -> DenseBEV:
     model = MODELS.build({**TINY, **changes}).eval()
     if hasattr(model.head, "segmentation_head"):
         model.head.segmentation_head[-1].bias.data.zero_()
+    return model
+
+
+LIFT, AWARE = TINY["view_transformer"], dict(type="CameraAwareDepthNet", mid_channels=8)
+DETECTORS: dict[str, dict[str, Any]] = {
+    "BEVFormer": dict(view_transformer=dict(type="BEVFormer", layers=1, levels=1, cameras=CAMERAS, heads=2,
+                                            ffn_channels=16, export_capacity=(0.9, CAMERAS))),
+    "ForwardBackward": dict(view_transformer=dict(LIFT, type="ForwardBackward", depth_net=AWARE, heads=2,
+                                                  export_sight=(0.9, CAMERAS)), temporal=None),
+}
+
+
+def tiny_detector(name: str) -> DenseBEV:
+    """Builds a tiny detector; random weights of its head are sure of themselves here and there."""
+    model = tiny_model(**DETECTORS[name], grid=dict(TINY["grid"], x=(-12.0, 12.0, 1.0), y=(-10.0, 10.0, 1.0)),
+                       head=dict(type="CenterPointHead", shared_channels=16, branch_channels=16,
+                                 coder=dict(type="CenterPointCoder", score_threshold=0.3)))
+    for layer in model.head.modules():
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            layer.weight.data *= 10
+            layer.bias.data.clamp_(min=-1)
     return model
 
 
