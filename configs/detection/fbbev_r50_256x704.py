@@ -5,6 +5,8 @@ here: not trained on nuScenes; see docs/results.md for what was. The authors' we
 `bevkit import-checkpoint` names. Averaged weights and class-balanced sampling are BEVDet4D's, as is the schedule.
 
     bevkit train configs/detection/fbbev_r50_256x704.py --amp fp16
+    bevkit train configs/detection/fbbev_r50_256x704.py --amp fp16 --set \\
+        model.image_encoder.backbone.model_name=ese_vovnet99b  # V2-99; swin_base_patch4_window7_224 likewise
     bevkit test configs/detection/fbbev_r50_256x704.py CHECKPOINT
 """
 

@@ -54,7 +54,8 @@ def test_every_config_of_the_house_is_accepted(path: Path) -> None:
 def commands_of(path: Path) -> list[list[str]]:
     """The words of the commands with ``--set`` in a config's docstring."""
     text = (ast.get_docstring(ast.parse(path.read_text())) or "").replace("\\\n", " ")
-    return [line.split() for line in text.splitlines() if line.strip().startswith("bevkit") and "--set" in line]
+    lines = [line.split(" # ")[0] for line in text.splitlines() if line.strip().startswith("bevkit")]
+    return [line.split() for line in lines if "--set" in line]
 
 
 @pytest.mark.parametrize("words", [

@@ -52,7 +52,8 @@ class TimmBackbone(nn.Module):
     """Turns images [M 3 h w] into features at chosen strides, finest first, by a timm model without its unused end.
 
     Args:
-        model_name: a timm model with ``features_only``, such as ``"tf_efficientnet_b4"`` or ``"resnet50"``.
+        model_name: a timm model with ``features_only``, such as ``"tf_efficientnet_b4"`` or ``"resnet50"``;
+            ``"ese_vovnet99b"`` is what detectors call V2-99, ``"swin_tiny_patch4_window7_224"`` takes any image size.
         out_strides: image pixels per feature cell of each output, ascending.
         pretrained: load timm's weights (needs a network, or a filled cache).
         checkpoint: a local file of timm weights instead.
@@ -71,9 +72,10 @@ class TimmBackbone(nn.Module):
         indices = _indices_of(model_name, self.strides)
         self.model = timm.create_model(
             model_name, features_only=True, out_indices=indices, pretrained=pretrained or checkpoint is not None,
+            **_any_image_size(model_name),
             pretrained_cfg_overlay=dict(file=checkpoint) if checkpoint is not None else None)
         self.channels: tuple[int, ...] = tuple(self.model.feature_info.channels())
-        self._last_axis_is_channels = str(getattr(self.model, "output_fmt", "NCHW")) == "NHWC"
+        self._last_axis_is_channels = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
         blocks = _cut_after_last_output(self.model)
         for index, block in enumerate(blocks):
             # As in EfficientNet's code: only a block with an identity skip may be dropped.
@@ -95,6 +97,11 @@ class TimmBackbone(nn.Module):
         if self._last_axis_is_channels:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
         return tuple(features)  # each [M C h/stride w/stride]
+
+
+def _any_image_size(model_name: str) -> dict[str, bool]:
+    """Returns what lets a Swin transformer take images of another size than it was trained on."""
+    return dict(strict_img_size=False) if model_name.startswith("swin_") else {}
 
 
 def _indices_of(model_name: str, strides: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,13 +13,32 @@ PADDINGS = {"tf_efficientnet_b0": [(0, 1, 0, 1), (0, 1, 0, 1), (1, 2, 1, 2), (0,
 KEPT_BLOCKS = {"tf_efficientnet_b0": 11, "tf_efficientnet_b4": 22}
 
 
-@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "mobilenetv3_small_050", "resnet18", "convnext_atto"])
+@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "mobilenetv3_small_050", "resnet18", "convnext_atto",
+                                  "ese_vovnet19b_slim_dw", "swin_tiny_patch4_window7_224"])
 def test_a_pyramid_has_the_strides_and_channels_it_declares(name):
     backbone = TimmBackbone(name, out_strides=(8, 16)).eval()
     with torch.no_grad():
         features = backbone(torch.zeros(2, 3, 64, 96))
     assert [tuple(feature.shape) for feature in features] == [
         (2, channels, 64 // stride, 96 // stride) for channels, stride in zip(backbone.channels, (8, 16), strict=True)]
+
+
+def test_swin_takes_every_size_of_image():
+    torch.manual_seed(0)
+    backbone = TimmBackbone("swin_tiny_patch4_window7_224", out_strides=(16, 32)).eval()
+    images = [torch.rand(1, 3, *size) for size in ((64, 96), (128, 160), (64, 96))]
+    with torch.no_grad():
+        features = [backbone(image) for image in images]
+    assert [feature.shape[2:] for feature in features[1]] == [(8, 10), (4, 5)]
+    # What another size left behind does no harm.
+    with torch.no_grad():
+        assert all(torch.equal(*pair) for pair in zip(backbone(images[0]), features[0]))
+
+
+def test_the_large_ones_are_there():
+    with torch.device("meta"):
+        backbone = TimmBackbone("ese_vovnet99b", out_strides=(8, 16, 32))
+    assert backbone.channels == (512, 768, 1024)
 
 
 @pytest.mark.parametrize("name", PADDINGS)
