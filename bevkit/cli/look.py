@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = examples(
         "bevkit look configs/prediction/powerbev_long.py --out look",
         "bevkit look configs/synthetic/powerbev.py --split val --count 8",
+        "bevkit look configs/synthetic/bevdepth.py  # depth labels, heat maps",
         "bevkit look configs/tiny/powerbev.py --set train_dataloader.dataset.split=None")
 
 
@@ -74,7 +75,7 @@ def draw(clip: BEVClip, grid: BEVGrid, name: str, out: Path) -> SceneFigure:
     from bevkit.visualization import bev
     from bevkit.visualization.paint import class_colors, column, row, save_png, titled
     from bevkit.visualization.report import SceneFigure
-    from bevkit.visualization.scenes import camera_view
+    from bevkit.visualization.scenes import camera_view, depth_view
 
     canvas = bev.BEVCanvas(grid, 400)
     views = [view for view in map(camera_view, clip.inputs) if view is not None]
@@ -87,19 +88,22 @@ def draw(clip: BEVClip, grid: BEVGrid, name: str, out: Path) -> SceneFigure:
     targets = target_pictures(clip, canvas)
     maps = row([titled(image, title) for title, image in [("boxes", boxes[-1]), *targets]])
     stem = name.replace(" ", "_")
+    if "depth" in clip.targets:
+        depths = depth_view(clip.present, clip.targets["depth"][-1])
+        maps = maps if depths is None else column([titled(depths, "depth labels: near warm, far cold"), maps])
     save_png(out / f"{stem}.png", column([*views[-1:], maps]))
     shown = targets[0][1] if targets else bev.draw_ego(bev.ground(canvas), canvas)
     meta = clip.present.meta
     times = [f"{frame.timestamp - clip.present.timestamp:+.1f} s" for frame in clip.inputs]
     note = f"{meta.get('scene_name', '')}, keyframe {meta.get('keyframe', '?')}; each input frame in its own ego frame."
     return SceneFigure(name, views, [(image, shown) for image in boxes], times, note, maps, seconds=0.8,
-                       labels=("Boxes", "Targets: instances, later ones fading"))
+                       labels=("Boxes", f"Targets: {targets[0][0]}" if targets else "No targets on the map"))
 
 
 def target_pictures(clip: BEVClip, canvas: Any) -> list[tuple[str, Picture]]:
-    """Draws the targets that the coder made, as far as their names are known: instance, segmentation, flow.
+    """Draws the targets on the map, as far as their names are known: instance, segmentation, flow; heatmap, foreground.
 
-    All are aligned at their end: the last label frame is the last future.
+    Those of the future are aligned at their end: the last label frame is the last future.
     """
     from bevkit.visualization import bev
     from bevkit.visualization.future import draw_trails
@@ -123,6 +127,10 @@ def target_pictures(clip: BEVClip, canvas: Any) -> list[tuple[str, Picture]]:
         picture = bev.draw_flow(bev.ground(canvas), canvas, flow[step].numpy(), valid,
                                 ids=None if ids is None else ids[step])
         found.append(("flow, to the first future" if step else "flow, to the present", bev.draw_ego(picture, canvas)))
+    for name, title in (("heatmap", "heat maps, all classes"), ("foreground", "foreground")):
+        if name in clip.targets:
+            highest = clip.targets[name].amax(dim=0).numpy()  # [K Y X] -> [Y X]
+            found.append((title, bev.draw_ego(bev.draw_heat(bev.ground(canvas), canvas, highest), canvas)))
     return found
 
 
@@ -168,6 +176,12 @@ def target_facts(clip: BEVClip) -> dict[str, list[float]]:
     if "segmentation" in clip.targets:
         values["target: occupied share of cells"] = (clip.targets["segmentation"] == 1).double().mean(
             dim=(-2, -1)).flatten().tolist()
+    if "depth" in clip.targets:
+        depth = clip.targets["depth"]
+        values["target: depth in metres"] = depth[depth > 0].tolist()
+        values["target: share of patches with a depth"] = (depth > 0).double().mean(dim=(-2, -1)).flatten().tolist()
+    if "heatmap" in clip.targets:
+        values["target: peaks of the heat maps"] = [float((clip.targets["heatmap"] == 1).sum())]
     if "instance" in clip.targets:
         values["target: instances a frame"] = [float((ids.unique() > 0).sum()) for ids in clip.targets["instance"]]
     if "flow" in clip.targets:

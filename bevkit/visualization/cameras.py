@@ -15,7 +15,7 @@ from torch import Tensor
 from bevkit.geometry import rigid
 from bevkit.structures import Boxes3D, CameraRig
 from bevkit.visualization.bev import SUBPIXEL
-from bevkit.visualization.paint import GROUND, INK, Picture, class_colors, column, row, write
+from bevkit.visualization.paint import GROUND, INK, Picture, blend, class_colors, column, oklch, row, write
 
 NEAR = 0.2  # metres in front of a camera where edges are cut
 EDGES = np.array([(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)])
@@ -63,6 +63,22 @@ def draw_boxes(images: Sequence[Picture], rig: CameraRig, boxes: Boxes3D, colors
     matrices = rig.image_from_camera.double().numpy()
     return [_draw(image.copy(), matrix, points, colors, reach)
             for image, matrix, points in zip(images, matrices, corners, strict=True)]
+
+
+def draw_depths(images: Sequence[Picture], depth: Tensor, reach: float = 60.0) -> list[Picture]:
+    """Returns the camera pictures, darkened, with the patches of a depth map [N H W] laid over them.
+
+    Args:
+        images: N pictures [h w 3].
+        depth: metres, 0 = unknown; near patches are warm, those at ``reach`` and beyond cold.
+    """
+    shown = []
+    for image, values in zip(images, depth.double().numpy(), strict=True):
+        values = cv2.resize(values, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        picture = (image * 0.45).astype(np.uint8)
+        blend(picture, values > 0, oklch(0.74, 0.15, 0.07 + 0.63 * np.minimum(values / reach, 1)), 0.85)
+        shown.append(picture)
+    return shown
 
 
 def _draw(image: Picture, matrix: NDArray[np.float64], corners: NDArray[np.float64], colors: NDArray[Any],

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from bevkit.files import write_atomically
+from bevkit.structures.classes import CLASSES
 
 Picture = NDArray[np.uint8]
 
@@ -42,8 +43,6 @@ def oklch(lightness: Any, chroma: Any, hue: Any) -> Picture:
     return (gamma * 255).round().astype(np.uint8)
 
 
-CLASS_NAMES = ("car", "truck", "bus", "trailer", "construction_vehicle", "pedestrian", "motorcycle", "bicycle",
-               "traffic_cone", "barrier")
 CLASS_HUES = (0.66, 0.44, 0.55, 0.36, 0.27, 0.05, 0.92, 0.82, 0.17, 0.72)
 # Barriers stand in long rows: pale grey keeps them from drowning the rest.
 CLASS_COLORS = oklch(0.76, np.array([0.15] * 9 + [0.02]), np.array(CLASS_HUES))
@@ -92,7 +91,7 @@ def class_legend(labels: Any, width: int, size: int = 13) -> Picture:
     image = _blank(round(size * 2.0), width, GROUND)
     left, middle = size * 0.6, size
     for label in np.unique(np.asarray(labels, dtype=np.int64)).tolist():
-        name = CLASS_NAMES[label].replace("_", " ") if 0 <= label < len(CLASS_NAMES) else "other"
+        name = CLASSES[label].replace("_", " ") if 0 <= label < len(CLASSES) else "other"
         wide = font(size).getlength(name)
         if left + size * 1.3 + wide > width:
             break

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bevkit.geometry import rigid
 from bevkit.structures import BEVClip, BEVFrame, BEVGrid
@@ -46,6 +47,18 @@ def camera_view(frame: BEVFrame, width: int = 1200) -> Picture | None:
         pictures = cameras.draw_boxes(pictures, rig, frame.boxes)
     joined = cameras.arrange(pictures, rig, frame.meta.get("cameras"))
     return joined if frame.boxes is None else column([joined, class_legend(frame.boxes.labels, joined.shape[1])], 0)
+
+
+def depth_view(frame: BEVFrame, depth: Tensor, width: int = 1200) -> Picture | None:
+    """Draws the depth labels [N H W] of a frame over its cameras, with its boxes; None for a frame without images."""
+    if frame.images is None or frame.rig is None:
+        return None
+    size = cameras.tile_size(frame.rig, width)
+    pictures, rig = cameras.resized(cameras.pictures(frame.images), frame.rig, size)
+    pictures = cameras.draw_depths(pictures, depth)
+    if frame.boxes is not None:
+        pictures = cameras.draw_boxes(pictures, rig, frame.boxes)
+    return cameras.arrange(pictures, rig, frame.meta.get("cameras"))
 
 
 def ids_by_track(clip: BEVClip, ids: Any, grid: BEVGrid) -> Ids:

@@ -16,6 +16,7 @@ from PIL import Image
 from bevkit.cli import look, predict
 from bevkit.structures import BEVClip, BEVGrid, FutureInstances
 from bevkit.visualization.bev import BEVCanvas
+from bevkit.visualization.cameras import draw_depths
 
 
 class Clips:
@@ -85,6 +86,30 @@ def test_look_draws_what_the_coder_made(make_clip: Callable[..., BEVClip], grid:
     assert summary["time step in seconds"]["mean"] == pytest.approx(0.5)
     assert summary["target: flow length in cells"] == dict(low=2, mean=2, high=2)
     assert summary["box height above ground in metres"]["high"] == pytest.approx(0, abs=1e-9)
+
+
+def test_look_draws_the_labels_of_a_detector(make_clip: Callable[..., BEVClip], grid: BEVGrid, tmp_path: Path) -> None:
+    depth, heat = torch.zeros(2, 6, 9, 16), torch.zeros(10, *grid.shape)
+    depth[1, 2, 4, 8], heat[3, 20, 30] = 30.0, 1.0
+    plain = make_clip()
+    clip = replace(plain, targets=dict(depth=depth, heatmap=heat, foreground=heat[3:4]))
+    assert [title for title, _ in look.target_pictures(clip, BEVCanvas(grid, 120))] == ["heat maps, all classes",
+                                                                                        "foreground"]
+    look.draw(clip, grid, "clip 1", tmp_path)
+    look.draw(replace(plain, targets=dict(heatmap=heat, foreground=heat[3:4])), grid, "clip 2", tmp_path)
+    with Image.open(tmp_path / "clip_1.png") as with_depth, Image.open(tmp_path / "clip_2.png") as without:
+        assert with_depth.size[1] > without.size[1] + 100
+    summary = look.summarise([look.facts(clip, grid)])
+    assert summary["target: depth in metres"] == dict(low=30, mean=30, high=30)
+    assert summary["target: peaks of the heat maps"]["mean"] == 1
+
+
+def test_depth_patches_lie_where_they_are() -> None:
+    depth = torch.zeros(1, 2, 4)
+    depth[0, 1, 2] = 5.0
+    image, = draw_depths([np.full((20, 40, 3), 100, dtype=np.uint8)], depth)
+    rows, columns = np.nonzero((image != 45).any(axis=2))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 19, 20, 29)
 
 
 def test_look_without_labels_and_images(make_clip: Callable[..., BEVClip], grid: BEVGrid, tmp_path: Path) -> None:
