@@ -147,6 +147,15 @@ def test_boxes_sit_on_the_pixels_of_their_actor(recorder: Recorder) -> None:
     assert filled and min(filled) > 0.5
 
 
+def test_a_camera_that_sees_nobody_takes_a_picture(recorder: Recorder) -> None:
+    sensor, poses = recorder.rig[0], recorder.world.poses(1.0)
+    camera = recorder.world.ego(1.0) @ sensor.ego_from_sensor
+    camera[:2, 3] += 10_000  # m, out of the town
+    picture = recorder.cameras[sensor.channel].shoot(camera, poses, np.random.default_rng(0))
+    assert (picture.owner == -1).all() and not picture.seen
+    assert picture.image.shape == (180, 320, 3)
+
+
 def test_motion_is_plausible(town: World) -> None:
     step = np.diff(town.track, axis=0) / 0.1  # T A 3
     speed = np.linalg.norm(step[..., :2], axis=-1)

@@ -58,7 +58,7 @@ class Camera:
         for corners, number in self.stage.plants(camera):
             buffer.draw_sprite(corners, self.leaves, number)
         image = self._colours(buffer, faces, planes, camera, rays, poses)
-        owner = np.where(buffer.face >= 0, faces.owner[np.maximum(buffer.face, 0)], -1)
+        owner = np.append(faces.owner, -1)[np.maximum(buffer.face, -1)]  # -1 (no face, or a plant) reads the last
         counts = np.bincount(owner.ravel() + 1)[1:]
         if self.factor > 1:
             image = cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
