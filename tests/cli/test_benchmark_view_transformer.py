@@ -8,7 +8,7 @@ import torch
 from bevkit.cli.benchmarks import bev_pool, view_transformer
 from bevkit.cli.main import main
 
-TINY = bev_pool.Size((64, 160), 0.1, 16, (2.0, 10.0, 2.0), 8.0, 2.0, 4)
+TINY = bev_pool.Size((64, 160), 0.1, 16, (2.0, 10.0, 2.0), 8.0, 2.0, 8)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_every_registered_view_transformer_is_timed(tmp_path):
 def test_references_are_the_same_map():
     view = view_transformer._build("LiftSplat", {}, "powerbev", 32)
     rig = bev_pool.rig_of(TINY)
-    depth, context = torch.rand(6, len(view.depths), 4, 10), torch.randn(6, 4, 4, 10)
+    depth, context = torch.rand(6, len(view.depths), 4, 10), torch.randn(6, 8, 4, 10)
     expected = view.pooling(depth, context, *view.pooling.plan(view.cells(view.points(rig))))
     for pool in view_transformer.references(view, rig).values():
         assert torch.allclose(pool(depth, context), expected, atol=1e-4)

@@ -23,6 +23,8 @@ class SamplingNet(nn.Module):
 
     def __init__(self, in_channels: int, heads: int, maps: int, points: int) -> None:
         super().__init__()
+        if in_channels % heads:
+            raise ValueError(f"heads: expected a divisor of the {in_channels} channels, got {heads}")
         self.heads = heads
         self.samples = maps * points
         self.offsets = nn.Linear(in_channels, heads * self.samples * 2)
