@@ -26,7 +26,7 @@ def labels_of(cfg: Config, which: str, coded: bool = True) -> Any:
 
 
 def oracle_scores(cfg: Config) -> dict[str, float]:
-    """Sends the truth of the test data through the head's coder and the metric: RANGE/iou, /vpq, /sq, /rq in percent."""
+    """Sends the test truth through the head's coder and the metric: RANGE/iou, /vpq, /sq, /rq in percent."""
     dataset = labels_of(cfg, "test")
     metric = METRICS.build({**resolve(cfg).test_evaluator, "copy_last": False})
     for index in range(len(dataset)):
