@@ -101,4 +101,5 @@ def quaternion_from_rotation(rotation: Tensor) -> Tensor:
                             torch.stack((d - b, c + g, f + h, 1 - a - e + i), dim=-1)), dim=-2)  # [* 4 4]
     largest = products.diagonal(dim1=-2, dim2=-1).argmax(dim=-1)
     row = products.gather(-2, largest[..., None, None].expand(*largest.shape, 1, 4)).squeeze(-2)  # [* 4]
-    return row / row.norm(dim=-1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(row, dim=-1, keepdim=True)
+    return row / length
