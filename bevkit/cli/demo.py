@@ -24,7 +24,7 @@ PROVENANCE = (
     "Every image is drawn: the world is procedural, and so are its labels. The scores say that the whole chain works, "
     "not how good the model is on real roads.",
     "Twelve minutes on two cores are too few to learn this from nothing. The training starts from weights that a "
-    "recorded command trained on another seed of the world ({weights}); the held-out scenes were in neither training.",
+    "recorded command trained on other seeds of the world ({weights}); the held-out scenes were in neither training.",
 )
 
 

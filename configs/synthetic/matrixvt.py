@@ -1,4 +1,4 @@
-"""MatrixVT for the synthetic world: bevdepth.py with its view transformer. Measured here: see docs/results.md.
+"""MatrixVT for the synthetic world: bevdepth.py with its view transformer. Measured here: not trained yet.
 
     bevkit train configs/synthetic/matrixvt.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth --amp bf16
 """

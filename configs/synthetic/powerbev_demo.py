@@ -1,6 +1,6 @@
 """The demo's last step of training: `powerbev.py` from weights that other seeds of the world have trained.
 
-The weights (powerbev.pth beside this file, float16) are those of powerbev_start.py, trained on a world of another seed,
+The weights (powerbev.pth beside this file, float16) are those of powerbev_start.py, trained on worlds of other seeds,
 so none of the demo's streets, and none of its held-out ones, were in them.
 """
 

@@ -88,13 +88,23 @@ class DenseBEV(BaseModel):
         A ``fresh`` scene has just begun. The plan is the view transformer's motion plan, if it is recurrent, and then
         the fusion's; named, so that the inputs of an exported graph have names.
         """
-        fusion = self.temporal.plan(global_from_ego[:, -1 - self.temporal.past:]) if self.temporal is not None else ()
+        fusion = self.fusion_plan(global_from_ego)
         if not self.recurrent:
-            return single(fusion)
-        flags = torch.full((len(global_from_ego),), fresh, device=global_from_ego.device)
-        motion = self.view_transformer.motion_plan(global_from_ego[:, -2:], flags)
+            return fusion
+        motion = self.motion_plan(global_from_ego, fresh)
         names = (*(f"motion_{name}" for name in fields_of(motion)), *fields_of(fusion))
-        return single(namedtuple("Plan", names)(*motion, *fusion))
+        return namedtuple("Plan", names)(*motion, *fusion)
+
+    def fusion_plan(self, global_from_ego: Tensor) -> Plan:
+        """Plans the fusion over the newest of the poses [B S+1 4 4]; empty without a fusion."""
+        if self.temporal is None:
+            return ()
+        return single(self.temporal.plan(global_from_ego[:, -1 - self.temporal.past:]))
+
+    def motion_plan(self, global_from_ego: Tensor, fresh: bool) -> Plan:
+        """Plans what a recurrent view transformer makes of its last map, over the newest two of the poses."""
+        flags = torch.full((len(global_from_ego),), fresh, device=global_from_ego.device)
+        return single(self.view_transformer.motion_plan(global_from_ego[:, -2:], flags))
 
     # ---- weights: no calibration -------------------------------------------------------------------------------
 
@@ -143,8 +153,7 @@ class DenseBEV(BaseModel):
                              f"set the data set's past={stacked}")
         poses = batch.global_from_ego[:, :batch.past]  # [B T 4 4]
         view, features, bev = self._bev_one_by_one(batch, poses) if self.recurrent else self._bev_at_once(batch, poses)
-        _, fusion_plan = self._motion_and_fusion(self.temporal_plan(self._padded(poses)))
-        raw, fused, _ = self.future_of(bev[:, -1], bev[:, :-1], fusion_plan)
+        raw, fused, _ = self.future_of(bev[:, -1], bev[:, :-1], self.fusion_plan(poses))
         return raw, Trace(features, view.depth, bev, fused, view.foreground)
 
     def _bev_at_once(self, batch: BEVBatch, poses: Tensor) -> tuple[ViewOutput, tuple[Tensor, ...], Tensor]:
@@ -157,8 +166,7 @@ class DenseBEV(BaseModel):
         maps: list[Tensor] = []
         for time in range(batch.past):
             before = max(time - 1, 0)
-            motion = single(self.view_transformer.motion_plan(
-                poses[:, [before, time]], torch.full((len(batch),), time == 0, device=poses.device)))
+            motion = self.motion_plan(poses[:, [before, time]], fresh=time == 0)
             past = maps[-1] if maps else batch.images.new_zeros(len(batch), *self.map_shape)
             with self._as_history(time < batch.past - 1):
                 view, features = self.bev_of(batch.images[:, time], self.view_plan(batch.rig[:, time], poses[:, time]),
@@ -183,11 +191,6 @@ class DenseBEV(BaseModel):
     def map_shape(self) -> tuple[int, int, int]:
         """(C, Y, X) of the view transformer's map."""
         return (self.view_transformer.channels, *self.grid.shape)
-
-    def _padded(self, poses: Tensor) -> Tensor:
-        """Repeats the first of the poses [B T 4 4] until every part that plans with the past has as many as it asks."""
-        missing = max(self.past + 1 - poses.shape[1], 0)
-        return torch.cat((poses[:, :1].expand(-1, missing, -1, -1), poses), dim=1)
 
     def stream(self, batch: BEVBatch, state: TemporalState | None) -> tuple[tuple[Tensor, ...], TemporalState | None]:
         """Runs one instant (clips of one frame) of B streams; ``state`` None means that a scene begins.
