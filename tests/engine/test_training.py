@@ -78,12 +78,14 @@ def torchrun(*arguments: str) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-def test_two_processes_train_and_score_as_one(tmp_path, tiny_overrides):
-    torchrun("train", CONFIG, "--work-dir", str(tmp_path / "run"), "--set", *tiny_overrides,
+@pytest.mark.parametrize("name, clips", [("powerbev", 6), ("lss_centerpoint", 12)])
+def test_two_processes_train_and_score_as_one(tmp_path, tiny_overrides, name, clips):
+    config = str(ROOT / "configs" / "tiny" / f"{name}.py")
+    torchrun("train", config, "--work-dir", str(tmp_path / "run"), "--set", *tiny_overrides,
              "train_cfg.max_epochs=1", "train_dataloader.batch_size=2", "default_hooks.checkpoint.interval=1")
     path = latest_checkpoint(tmp_path / "run")
-    assert read_checkpoint(path)["meta"]["iter"] == 1  # 6 clips, 2 processes with batches of 2: one whole batch each
-    alone = evaluate(load_config(CONFIG, tiny_overrides), path, tmp_path / "alone")
-    torchrun("test", CONFIG, str(path), "--work-dir", str(tmp_path / "two"), "--json", str(tmp_path / "two.json"),
+    assert read_checkpoint(path)["meta"]["iter"] == clips // 4  # whole batches of 2 in 2 processes
+    alone = evaluate(load_config(config, tiny_overrides), path, tmp_path / "alone")
+    torchrun("test", config, str(path), "--work-dir", str(tmp_path / "two"), "--json", str(tmp_path / "two.json"),
              "--set", *tiny_overrides)
     assert json.loads((tmp_path / "two.json").read_text())["scores"] == pytest.approx(alone)

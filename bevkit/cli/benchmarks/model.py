@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from bevkit.cli.benchmarks import machine
 from bevkit.cli.output import add_json_argument, examples, print_table, write_json
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from bevkit.models.architectures import DenseBEV
 
@@ -38,10 +39,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from bevkit.cli.export import image_size_of
     from bevkit.engine.build import load_model
     from bevkit.engine.config import load_config
 
-    rows = measure(load_model(load_config(args.config, args.set)), args.cameras, args.repeats)
+    config = load_config(args.config, args.set)
+    model = load_model(config)
+    rows = measure(model, image_size_of(config, model), args.cameras, args.repeats)
     columns = ("stage", "ms", "share", "GFLOP", "floor_ms", "times_floor", "parameters")
     print_table(f"{args.config}: one clip of {args.cameras} cameras, median of {args.repeats}", columns,
                 [[row[name] for name in columns] for row in rows])
@@ -49,13 +53,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(model: DenseBEV, cameras: int = 6, repeats: int = 5) -> list[dict[str, Any]]:
+def measure(model: DenseBEV, image_size: tuple[int, int], cameras: int = 6, repeats: int = 5) -> list[dict[str, Any]]:
     """Times the stages of one clip on the model's device, each alone, and all together."""
     import torch
 
     from bevkit.export.graph import random_clip
 
-    clip = random_clip(model.grid, cameras, model.view_transformer.image_size, model.past + 1)
+    model.requires_grad_(False)  # the counter of operations hooks gradients of all that could have some
+    clip = random_clip(model.grid, cameras, image_size, model.past + 1)
     with torch.no_grad():
         stages = stages_of(model, model.data_preprocessor({"batch": clip})["batch"])
         speed = matrix_speed()
@@ -70,18 +75,25 @@ def measure(model: DenseBEV, cameras: int = 6, repeats: int = 5) -> list[dict[st
 
 def stages_of(model: DenseBEV, batch: Any) -> list[tuple[str, Callable[[], Any], nn.Module | None]]:
     """Returns (name, call, part) of every stage of `DenseBEV.run_clip` on a normalised batch."""
-    rig, poses = batch.rig.flatten(), batch.global_from_ego[:, :batch.past]
+    poses = batch.global_from_ego[:, :batch.past]
     images = batch.images.flatten(0, 2)
     features = model.image_encoder(images)
-    view_plan = model.view_plan(rig, poses.flatten(0, 1))
-    bev = model.view_transformer(features, *view_plan).bev.unflatten(0, poses.shape[:2])
+
+    def plans() -> list[tuple[Tensor, ...]]:
+        """Plans of the calls of the view transformer: one for all frames, or one for each."""
+        if model.recurrent:
+            return [model.view_plan(batch.rig[:, time], poses[:, time]) for time in range(batch.past)]
+        return [model.view_plan(batch.rig.flatten(), poses.flatten(0, 1))]
+
+    lift = partial(frame_by_frame if model.recurrent else all_frames, model, features, plans(), poses)
+    bev = lift()
     stages: list[tuple[str, Callable[[], Any], nn.Module | None]] = [
         ("image encoder", lambda: model.image_encoder(images), model.image_encoder),
-        ("view plan (once a rig)", lambda: model.view_plan(rig, poses.flatten(0, 1)), None),
-        ("view transformer", lambda: model.view_transformer(features, *view_plan), model.view_transformer)]
+        ("view plan (once a rig)", plans, None),
+        ("view transformer", lift, model.view_transformer)]
     fused = bev[:, -1]
     if model.temporal is not None:
-        plan = model.temporal_plan(poses)
+        plan = model.fusion_plan(poses)
         fused = model.temporal(bev[:, -1], bev[:, :-1], *plan)[0]
         stages.append(("temporal fusion", lambda: model.temporal(bev[:, -1], bev[:, :-1], *plan), model.temporal))
     if model.bev_encoder is not None:
@@ -90,6 +102,26 @@ def stages_of(model: DenseBEV, batch: Any) -> list[tuple[str, Callable[[], Any],
     raw = model.head(fused)
     return [*stages, ("head", lambda: model.head(fused), model.head),
             ("decoding", lambda: model.head.predict(raw), None)]
+
+
+def all_frames(model: DenseBEV, features: tuple[Tensor, ...], plans: list[tuple[Tensor, ...]], poses: Tensor
+               ) -> Tensor:
+    """Lifts the frames of one clip together: [1 T C Y X]."""
+    return model.view_transformer(features, *plans[0]).bev.unflatten(0, poses.shape[:2])
+
+
+def frame_by_frame(model: DenseBEV, features: tuple[Tensor, ...], plans: list[tuple[Tensor, ...]],
+                   poses: Tensor) -> Tensor:
+    """Lifts the frames of one clip in order, each with the map before it, as a recurrent view transformer does."""
+    import torch
+
+    maps = [features[0].new_zeros(1, *model.map_shape)]
+    for now, plan in enumerate(plans):
+        motion = model.motion_plan(poses[:, [max(now - 1, 0), now]], fresh=now == 0)
+        maps.append(model.view_transformer(
+            tuple(level.chunk(len(plans))[now] for level in features), *plan, past=maps[-1][:, None],
+            motion=motion).bev)
+    return torch.stack(maps[1:], dim=1)
 
 
 def clock(call: Callable[[], Any], repeats: int, speed: float) -> dict[str, Any]:

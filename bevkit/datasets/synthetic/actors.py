@@ -104,7 +104,7 @@ class _Strip:
 
 def _parked_row(strip: _Strip, rng: np.random.Generator, first: float) -> list[Standing]:
     found, along = [], first + float(rng.exponential(4.0))
-    crowd = rng.uniform(25.0, 90.0)
+    crowd = rng.uniform(40.0, 120.0)
     while True:
         kind = str(rng.choice(["car", "truck", "trailer", "motorcycle", "bus"], p=[0.84, 0.07, 0.04, 0.03, 0.02]))
         actor = make_actor(kind, rng, parked=True)
@@ -139,7 +139,7 @@ def _road_works(strip: _Strip, rng: np.random.Generator) -> list[Standing]:
 
 def _left_bicycles(strip: _Strip, rng: np.random.Generator, side: float) -> list[Standing]:
     """Leaves a few bicycles and motorcycles standing at the sidewalk's edge."""
-    if rng.random() > 0.12:
+    if rng.random() > 0.06:
         return []
     along = float(rng.uniform(3, max(4.0, strip.length - 6)))
     kind = "bicycle" if rng.random() < 0.7 else "motorcycle"

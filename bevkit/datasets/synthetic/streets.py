@@ -15,7 +15,7 @@ import numpy as np
 EXTENT = 512.0  # side of the square town
 LANE, BIKE, PARK, SIDEWALK = 3.4, 1.6, 2.4, 3.0  # widths
 CLEAR = SIDEWALK + 1.0  # lanes end this far before the crossing road's edge: room for the zebra and the stop line
-ROADS = 4  # roads in each of the two directions
+ROADS = 3  # roads in each of the two directions: long blocks, on which traffic flows
 DIRECTIONS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)], float)  # east, north, west, south on the plan
 
 
@@ -128,7 +128,7 @@ class Streets:
         self.roads = [self._parallel_roads(rng), self._parallel_roads(rng)]  # [0]: along x, centre is y; [1]: along y
         self.lanes: list[Lane] = []
         self.lights = {
-            (i, j): float(rng.uniform(0, 20)) if rng.random() < 0.15 else None
+            (i, j): float(rng.uniform(0, 20)) if rng.random() < 0.1 else None
             for i in range(ROADS)
             for j in range(ROADS)
         }
@@ -141,10 +141,10 @@ class Streets:
 
     @staticmethod
     def _parallel_roads(rng: np.random.Generator) -> list[Road]:
-        gaps = rng.uniform(95, 130, ROADS - 1)
+        gaps = rng.uniform(150, 185, ROADS - 1)
         centres = EXTENT / 2 + np.concatenate([[0], np.cumsum(gaps)]) - gaps.sum() / 2
         return [
-            Road(float(c), int(rng.choice([1, 2], p=[0.3, 0.7])), bool(rng.random() < 0.5), bool(rng.random() < 0.2))
+            Road(float(c), int(rng.choice([1, 2], p=[0.3, 0.7])), bool(rng.random() < 0.25), bool(rng.random() < 0.15))
             for c in centres
         ]
 

@@ -21,7 +21,7 @@ STEP = 0.1
 HITCH = 0.8  # m between a truck and its trailer
 WARM_UP = 8.0  # the traffic runs this long before anybody looks
 GREEN, CYCLE = 8.0, 20.0  # a light's green time for each axis, and the time after which it repeats
-GAP = 110.0  # mean free way between vehicles at the start, m
+GAP, BIKE_GAP = 85.0, 350.0  # mean free way between vehicles and between bicycles at the start, m
 PATIENCE = 3.0  # who waits this much longer goes first
 BRAKE = 1.8  # m/s2 before curves
 SIDE_PULL = 2.4  # sideways acceleration in turns, m/s2
@@ -163,7 +163,7 @@ class Traffic:
             if lane.turn:
                 continue
             away = np.linalg.norm(lane.points[len(lane.points) // 2] - seen, axis=1).min()
-            gap = (140 if lane.bike else GAP) * (0.5 if away < 30 else 1.0 if away < 80 else 2.5)
+            gap = (BIKE_GAP if lane.bike else GAP) * (0.5 if away < 30 else 1.0 if away < 80 else 2.5)
             along = float(rng.uniform(3, 12))
             while True:
                 bodies, cruise = _make_bodies(lane.bike, rng)
@@ -262,7 +262,7 @@ class Traffic:
         """Asks for the right to enter the junction by the k-th lane of the route."""
         number, distance = vehicle.lanes[k], vehicle.starts[k] - vehicle.front
         first = vehicle is self.vehicles[0]  # others let the recording car through from afar: it shall travel
-        if distance > (45 if first else 5) + vehicle.speed**2 / 4.2:
+        if distance > (45 if first else 6 + 1.2 * vehicle.speed) + vehicle.speed**2 / 4.2:
             return False
         turn = self.streets.lanes[number]
         light = self.streets.lights[turn.junction]
@@ -340,7 +340,7 @@ def _speed_limits(points: np.ndarray, along: np.ndarray, cruise: float) -> list[
 def _make_bodies(bike: bool, rng: np.random.Generator) -> tuple[list[Actor], float]:
     """Rolls the dice for what drives here, and how fast it likes to go."""
     names = ["car", "truck", "bus", "construction", "motorcycle"]
-    kind = "bicycle" if bike else str(rng.choice(names, p=[0.74, 0.09, 0.06, 0.03, 0.08]))
+    kind = "bicycle" if bike else str(rng.choice(names, p=[0.77, 0.09, 0.06, 0.03, 0.05]))
     bodies = [make_actor(kind, rng)]
     if kind == "truck" and rng.random() < 0.35:
         bodies.append(make_actor("trailer", rng))

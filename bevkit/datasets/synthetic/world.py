@@ -12,8 +12,8 @@ from .streets import Streets
 from .traffic import STEP, Traffic
 
 LEAD = 0.5  # the recording starts this long before the first keyframe, as cameras fire before the lidar does
-SPARE = 30.0  # s that the traffic runs longer than needed: the liveliest part is kept
-ATTEMPTS, LIVELY = 5, 5.5
+SPARE = 40.0  # s that the traffic runs longer than needed: the liveliest part is kept
+ATTEMPTS, LIVELY = 4, 5.0
 
 
 @dataclass
@@ -83,14 +83,14 @@ def build_world(name: str, seed: int, frames: int) -> World:
 def _liveliest(traffic: Traffic, steps: int) -> tuple[int, float]:
     """Finds the stretch of a recording worth keeping: its first step, and a rating.
 
-    The rating grows to 5 as the car travels with company that moves; a turn is a bonus.
+    The rating grows to 5 as the car travels with much company that moves; a turn is a bonus.
     """
     ego = traffic.vehicles[0].poses()[0]
     speed = np.diff(traffic.vehicles[0].history) / STEP
     moving, standing = np.zeros(len(speed)), np.zeros(len(speed))
     for vehicle in traffic.vehicles[1:]:
-        close = np.abs(vehicle.poses()[0][:-1, :2] - ego[:-1, :2]).max(1) < 25
-        moves = np.diff(vehicle.history) > 1.0 * STEP
+        close = np.abs(vehicle.poses()[0][:-1, :2] - ego[:-1, :2]).max(1) < 20
+        moves = np.diff(vehicle.history) > 2.0 * STEP
         moving += moves & close
         standing += ~moves & close
     found = []
@@ -98,8 +98,8 @@ def _liveliest(traffic: Traffic, steps: int) -> tuple[int, float]:
         part = slice(first, first + steps - 1)
         turned = np.ptp(ego[part, 2]) > 0.7
         company = moving[part].sum() / max(moving[part].sum() + standing[part].sum(), 1)
-        lively = 2 * company + min(moving[part].mean() / 4, 1.0)
-        found.append((2 * min(speed[part].mean() / 5, 1.0) + lively + 0.5 * turned, -first))
+        lively = 2 * company + 1.5 * min(moving[part].mean() / 4, 1.0)
+        found.append((1.5 * min(speed[part].mean() / 5, 1.0) + lively + 0.5 * turned, -first))
     score, first = max(found)
     return -first, float(score)
 

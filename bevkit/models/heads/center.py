@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bevkit.models.coders.center_point import CenterPointCoder
-from bevkit.models.losses.common import at_least_float32
+from bevkit.models.losses.common import at_least_float32, mean_count
 from bevkit.models.losses.focal import gaussian_focal
 from bevkit.registry import MODELS, built
 from bevkit.structures.grid import BEVGrid
@@ -104,9 +104,9 @@ class CenterPointHead(nn.Module):
     def _heatmap_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """Returns the focal loss of each task [G] over its number of centres."""
         counts = [len(task) for task in self.tasks]
-        return self.heatmap_weight * torch.stack([
-            gaussian_focal(ours, theirs) / (theirs == 1).sum().clamp(min=1)
-            for ours, theirs in zip(logits.split(counts, dim=1), target.split(counts, dim=1))])
+        centers = torch.stack([(task == 1).sum() for task in target.split(counts, dim=1)])
+        apart = torch.stack([gaussian_focal(*pair) for pair in zip(logits.split(counts, 1), target.split(counts, 1))])
+        return self.heatmap_weight * apart / mean_count(centers)
 
     def _box_losses(self, raw: CenterPointOutput, targets: dict[str, Tensor]) -> Tensor:
         """Returns the L1 loss of each task and number [G 10] over the task's number of boxes."""
@@ -116,7 +116,7 @@ class CenterPointHead(nn.Module):
         known = targets["used"].unsqueeze(2) & torch.isfinite(wanted)
         # Zeros before the difference: 0 times NaN is NaN, in values and in gradients.
         apart = torch.where(known, (found - torch.where(known, wanted, 0.0)).abs(), 0.0).sum(dim=(0, 3))  # [G 10]
-        boxes = targets["used"].sum(dim=(0, 2)).clamp(min=1)  # [G]
+        boxes = mean_count(targets["used"].sum(dim=(0, 2)))  # [G]
         return self.box_weight * apart * self.code_weights / boxes[:, None]
 
     @torch.no_grad()

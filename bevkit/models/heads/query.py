@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bevkit.geometry.box_codes import code_from_boxes
-from bevkit.models.losses.common import at_least_float32
+from bevkit.models.losses.common import at_least_float32, mean_count
 from bevkit.models.losses.focal import sigmoid_focal
 from bevkit.models.losses.matching import assign, focal_cost, l1_cost
 from bevkit.registry import MODELS, built
@@ -90,7 +90,7 @@ class QueryLoss(nn.Module):
             query = (found >= 0).nonzero().squeeze(1)
             labels[sample, query], wanted[sample, query] = classes[found[query]], truth[found[query]]
         matched = labels >= 0
-        count = matched.sum().clamp(min=1)
+        count = mean_count(matched.sum())
         known = torch.isfinite(wanted)
         if self.unknown == "box":
             known = known.all(dim=-1, keepdim=True).expand_as(known)
