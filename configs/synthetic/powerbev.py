@@ -16,7 +16,7 @@ model = dict(
     head=dict(num_features=(8, 10, 12, 16, 16), latent_dim=8,
               coder=dict(nms_kernel=7),  # 3.5 m, as on the published grids
               # all cells count: the hardest quarter teaches little in so short a training
-              segmentation_loss=dict(type="TopKCrossEntropy", ratio=1.0)),
+              segmentation_loss=dict(type="TopKCrossEntropy", class_weights=(1.0, 3.0), ratio=1.0)),
 )
 
 clips = dict(dataroot="data/world", version="v1.0-mini", images=dict(size=(112, 224)))
