@@ -78,12 +78,18 @@ class DenseBEV(BaseModel):
         self.bev_encoder = self._next_part(bev_encoder, channels)
         channels = self.bev_encoder.channels if self.bev_encoder is not None else channels
         self.head = self._next_part(head, channels, **self._side_of(head))
-        self.auxiliaries = nn.ModuleList(MODELS.build(config) for config in auxiliaries)
+        self.auxiliaries = nn.ModuleList(self._auxiliary(config) for config in auxiliaries)
 
     def _next_part(self, config: dict[str, Any] | None, in_channels: int, **more: int) -> nn.Module | None:
         if config is None:
             return None
         return MODELS.build(config, default_args=dict(grid=self.grid, in_channels=in_channels, **more))
+
+    def _auxiliary(self, config: dict[str, Any]) -> nn.Module:
+        """Builds a training-only part; one that works on the maps of the frames is told of them."""
+        known = dict(grid=self.grid, in_channels=self.map_channels)
+        asked = signature(MODELS.get(config["type"])).parameters
+        return MODELS.build(config, default_args={name: value for name, value in known.items() if name in asked})
 
     def _side_of(self, head: dict[str, Any]) -> dict[str, int]:
         """What the head must be told of channels that the fusion hands to it past the BEV encoder."""
