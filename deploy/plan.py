@@ -1,15 +1,14 @@
-"""Computes the plan inputs of an exported model from calibration and poses, with numpy alone.
+"""Computes the view plan of an exported model, where its cameras look, from calibration, with numpy alone.
 
-The manifest beside the ONNX file holds every setting. The view plan says where the cameras look; it costs a second or
-so, and is computed once, and again when the calibration changes. The temporal plan says how the ego moved; it costs
-microseconds, and is computed at each instant. Matrices are named `a_from_b`; ego is x forward, y left, z up, camera is
+It costs a second or so, and is computed once, and again when the calibration changes. The manifest beside the ONNX file
+holds every setting. Matrices are named `a_from_b`; ego is x forward, y left, z up, camera is
 x right, y down, z forward, pixel (0, 0) is the centre of the upper left pixel of the image the network sees.
 """
 
 import math
 
 import numpy as np
-from plan_pillars import motion_inputs, pillar_inputs, theta_exact
+from plan_pillars import pillar_inputs
 
 
 def view_inputs(manifest, image_from_camera, ego_from_camera, global_from_ego=None, intrinsics=None):
@@ -42,35 +41,6 @@ def view_inputs(manifest, image_from_camera, ego_from_camera, global_from_ego=No
     return {f"view_{name}": np.ascontiguousarray(table[None]) for name, table in plan.items()}
 
 
-def temporal_inputs(manifest, global_from_ego, fresh=False):
-    """Makes the `temporal_*` inputs of a model from the S+1 newest poses [S+1 4 4], oldest first.
-
-    ``fresh`` says that a scene has just begun, where a recurrent view transform must not look at the past.
-    """
-    fusion, motion = manifest["temporal"], manifest["view"].get("motion")
-    if fusion and fusion["type"] != "AlignAndStack":
-        raise ValueError(f"temporal: expected AlignAndStack, got {fusion['type']}; this file plans no other fusion")
-    poses, needed = np.asarray(global_from_ego, dtype=np.float64), 1 + max(fusion.get("past", 0), motion is not None)
-    if poses.shape != (needed, 4, 4):
-        raise ValueError(f"global_from_ego: expected [{needed} 4 4], got {list(poses.shape)}")
-    inputs = {}
-    if motion is not None:
-        inputs.update({f"motion_{name}": value for name, value in
-                       motion_inputs(motion, manifest["grid"], *poses[-2:], fresh).items()})
-    if fusion:
-        inputs.update(_aligned(fusion, manifest["grid"], poses[-1 - fusion["past"]:]))
-    return {f"temporal_{name}": np.asarray(value, dtype=np.float32)[None] for name, value in inputs.items()}
-
-
-def _aligned(fusion, grid, poses):
-    """Plans AlignAndStack over poses [S+1 4 4]."""
-    past, now = poses[:-1], poses[-1]
-    next_from_this = np.linalg.inv(poses[1:]) @ past  # [S 4 4]
-    exact = fusion["warp"] == "exact"
-    return dict(theta=theta_exact(np.linalg.inv(past) @ now, grid) if exact else _theta_fiery(next_from_this, grid),
-                motion=np.concatenate((np.zeros((1, 6)), motion_vector(next_from_this))))
-
-
 def camera_numbers(intrinsics, image_from_camera, ego_from_camera):
     """Returns the 27 numbers [N 27] by which a camera-aware depth net knows a camera; see `bevkit`'s CAMERA_NUMBERS."""
     intrinsics = np.asarray(intrinsics, dtype=np.float64)
@@ -88,25 +58,6 @@ def level(global_from_ego):
     pose[:2, :2] = [[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]]
     pose[:3, 3] = np.asarray(global_from_ego)[:3, 3]
     return pose
-
-
-def motion_vector(motion):
-    """Reads (tx, ty, tz, rx, ry, rz) [S 6] from rigid motions [S 4 4] whose rotation is Rx(rx) Ry(ry) Rz(rz)."""
-    rx = np.arctan2(-motion[:, 1, 2], motion[:, 2, 2])
-    ry = np.arcsin(np.clip(motion[:, 0, 2], -1, 1))
-    rz = np.arctan2(-motion[:, 0, 1], motion[:, 0, 0])
-    return np.concatenate((motion[:, :3, 3], np.stack((rx, ry, rz), axis=-1)), axis=-1)
-
-
-def _theta_fiery(next_from_this, grid):
-    """Accumulates motions [S 4 4] and writes them as FIERY does, whose released weights have seen it: [S 2 3]."""
-    accumulated = next_from_this.copy()
-    for index in range(len(accumulated) - 2, -1, -1):
-        accumulated[index] = next_from_this[index] @ accumulated[index + 1]
-    tx, ty, _, _, _, yaw = motion_vector(accumulated).T
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    entries = (cos, sin, -tx / grid["x"][1], -sin, cos, ty / grid["y"][1])
-    return np.stack(entries, axis=-1).reshape(-1, 2, 3)
 
 
 def _points(view, image_from_camera, ego_from_camera):

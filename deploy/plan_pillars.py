@@ -3,8 +3,6 @@
 It twins `bevkit.models.view_transformers.pillars` and `bevkit.models.layers.seen_queries`; a test holds both together.
 """
 
-import math
-
 import numpy as np
 
 FAR = 8.0  # images away, where nothing is read
@@ -67,41 +65,3 @@ def seen_queries(places, seen, share, tables):
     slots = np.where(np.take_along_axis(seen, ranks, axis=0), np.take_along_axis(kept, ranks, axis=0), 0)
     return dict(places=np.take_along_axis(places, order[..., None, None], axis=1), queries=order, slots=slots,
                 share=np.take_along_axis(share, ranks, axis=0))
-
-
-def motion_inputs(motion, grid, past, now, fresh):
-    """Plans BEVFormer's look at the past from the poses of the instant before and of now."""
-    (x_low, x_high, _), (y_low, y_high, _) = grid["x"], grid["y"]
-    past_from_now = np.linalg.inv(past) @ now
-    turn = math.atan2(past_from_now[1, 0], past_from_now[0, 0])
-    rotation = np.eye(4)
-    rotation[:2, :2] = [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
-    if motion["rotate_center"] is None:
-        theta = theta_exact(rotation[None], grid)[0]
-    else:
-        theta = _cell_rotation(turn, motion["rotate_center"], grid["shape"])
-    shift = -(np.linalg.inv(now) @ past)[:2, 3] / (x_high - x_low, y_high - y_low)
-    heading = math.atan2(now[1, 0], now[0, 0]) % (2 * math.pi)
-    attitude = (math.cos(heading / 2), 0, 0, math.sin(heading / 2))
-    numbers = (*(now - past)[:3, 3], *attitude, *[0] * 9, heading, math.degrees(turn))
-    return dict(theta=theta, shift=shift, numbers=np.array(numbers), known=np.array(0.0 if fresh else 1.0))
-
-
-def _cell_rotation(turn, center, shape):
-    """Plans a turn around (column, row) in cells as if they were square, as BEVFormer's weights have seen: [2 3]."""
-    rows, columns = shape
-    cos, sin = math.cos(turn), math.sin(turn)
-    x, y = center[0] - columns / 2, center[1] - rows / 2
-    return np.array([[cos, -sin * rows / columns, 2 * (x - cos * x + sin * y) / columns],
-                     [sin * columns / rows, cos, 2 * (y - sin * x - cos * y) / rows]])
-
-
-def theta_exact(past_from_now, grid):
-    """Expresses the x-y part of motions [S 4 4] in coordinates that run from -1 to 1 over the map: [S 2 3]."""
-    (x_low, x_high, _), (y_low, y_high, _) = grid["x"], grid["y"]
-    normal_from_metric = np.array([[2 / (x_high - x_low), 0, -(x_high + x_low) / (x_high - x_low)],
-                                   [0, 2 / (y_high - y_low), -(y_high + y_low) / (y_high - y_low)],
-                                   [0, 0, 1]])
-    planar = past_from_now[:, [0, 1, 3]][:, :, [0, 1, 3]]  # [S 3 3]
-    planar[:, 2] = (0, 0, 1)
-    return (normal_from_metric @ planar @ np.linalg.inv(normal_from_metric))[:, :2]

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from decode import decode
 from decode_boxes import decode_center_point, decode_query_boxes
-from plan import temporal_inputs, view_inputs
+from plan import view_inputs
+from plan_motion import temporal_inputs
 
 
 def onnx_runtime(path):
@@ -59,19 +60,21 @@ class Stream:
         self.rig, self.intrinsics = (image_from_camera, ego_from_camera), intrinsics
         self.replan_angle = replan_angle
         self.view, self.up = None, None  # the view plan, and where the sky was when it was made
-        self.instants = self.manifest["stream"]["past"]
+        self.kept = {port["name"]: port["shape"] for port in self.manifest["inputs"]
+                     if port["name"] in ("past", "memory")}
         self.restart()
 
     def restart(self):
         """Begins a new scene: forgets the past. Call it after a jump in the pose or a gap in the images."""
-        self.past, self.poses = None, None
+        self.state, self.poses, self.times = {}, None, None
 
-    def __call__(self, images, global_from_ego):
+    def __call__(self, images, global_from_ego, timestamp=None):
         """Runs one instant.
 
         Args:
             images: [N 3 h w] RGB in 0..255, resized and cropped as in training.
             global_from_ego: [4 4], any fixed global frame; float64.
+            timestamp: seconds; half a second after the last instant by default.
 
         Returns:
             what `decoded` makes of the outputs: ids [F+1 Y X] of the present and future instants, 0 = background, or
@@ -79,7 +82,10 @@ class Stream:
         """
         pose = np.asarray(global_from_ego, dtype=np.float64)
         inputs = {"images": np.ascontiguousarray(images, dtype=np.float32)[None], **self._view(pose)}
-        outputs = self.run(inputs) if not self.instants else self._with_past(inputs, pose)
+        if self.manifest["stream"]["instants"]:
+            inputs.update(self._past(pose, timestamp))
+        outputs = self.run(inputs)
+        self.state = {name: outputs[f"new_{name}"] for name in self.kept}
         return decoded(outputs, self.manifest), outputs
 
     def _view(self, pose):
@@ -88,17 +94,14 @@ class Stream:
             self.view, self.up = view_inputs(self.manifest, *self.rig, pose, self.intrinsics), up
         return self.view
 
-    def _with_past(self, inputs, pose):
-        first = self.past is None
-        if first:
-            shape = next(port["shape"] for port in self.manifest["inputs"] if port["name"] == "past")
-            self.past, self.poses = np.zeros(shape, dtype=np.float32), np.stack([pose] * self.instants)
-        poses = np.concatenate((self.poses, pose[None]))  # [S+1 4 4]
-        inputs = {**inputs, **temporal_inputs(self.manifest, poses, fresh=first)}
-        if first and self.manifest["temporal"]:
-            # The newest of new_past is the present, which stands in for the past that is missing.
-            newest = self.run({**inputs, "past": self.past})["new_past"][:, -1:]
-            self.past = np.repeat(newest, self.instants, axis=1)
-        outputs = self.run({**inputs, "past": self.past})
-        self.past, self.poses = outputs["new_past"], poses[1:]
-        return outputs
+    def _past(self, pose, timestamp):
+        """Returns what was kept and the temporal plan, and moves poses and times on by one instant."""
+        fresh, instants = self.poses is None, self.manifest["stream"]["instants"]
+        if timestamp is None:
+            timestamp = 0.0 if fresh else self.times[-1] + 0.5
+        if fresh:  # the ego was at rest before, and there was nothing
+            self.poses, self.times = np.stack([pose] * instants), np.full(instants, float(timestamp))
+            self.state = {name: np.zeros(shape, dtype=np.float32) for name, shape in self.kept.items()}
+        poses, times = np.concatenate((self.poses, pose[None])), np.append(self.times, timestamp)
+        self.poses, self.times = poses[1:], times[1:]
+        return {**self.state, **temporal_inputs(self.manifest, poses, times, fresh)}

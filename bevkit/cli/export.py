@@ -88,7 +88,7 @@ def clips_for(config: Any, model: Any, count: int, cameras: int | None) -> tuple
             clips = [collate_clips([dataset[index]])["batch"] for index in chosen]
             return clips, list(dataset.cameras), f"{len(clips)} clips of {dataset.dataroot} {dataset.version}"
     cameras = cameras or RANDOM_CAMERAS
-    clip = random_clip(model.grid, cameras, image_size_of(config, model), model.past + 1)
+    clip = random_clip(model.grid, cameras, image_size_of(config, model), model.instants + 1)
     return [clip], [f"camera_{index}" for index in range(cameras)], f"noise of {cameras} cameras{reason}"
 
 

@@ -5,7 +5,8 @@ from bevkit.datasets.foreground import ForegroundMap
 from bevkit.datasets.images import ImageLoader
 from bevkit.datasets.lidar import LidarDepthMap
 from bevkit.datasets.nuscenes import NuScenesClips
+from bevkit.datasets.past_targets import PastTargets
 from bevkit.datasets.sampler import ClassBalancedSampler
 
 __all__ = ["BEVJitter", "ClassBalancedSampler", "ForegroundMap", "ImageLoader", "LidarDepthMap", "NuScenesClips",
-           "Photometric"]
+           "PastTargets", "Photometric"]

@@ -132,6 +132,10 @@ class NuScenesClips(Dataset[BEVClip]):
         found[keyframes[counted], self.index.labels[counted]] = True
         return found[self.windows[:, self.past - 1]]
 
+    def clip_scenes(self) -> np.ndarray:
+        """Returns the number of the scene that each of L clips belongs to: [L]."""
+        return np.searchsorted(self.index.scene_start, self.windows[:, self.past - 1], side="right") - 1
+
     @property
     def metainfo(self) -> dict[str, Any]:
         """What an evaluator may want to know; mmengine hands it to the metrics."""

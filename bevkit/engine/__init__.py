@@ -1,5 +1,5 @@
 """The mmengine runner, its hooks and schedules; importing this package registers them."""
 
-from bevkit.engine import checkpoint, hooks, loops
+from bevkit.engine import checkpoint, hooks, loops, streaming
 
-__all__ = ["checkpoint", "hooks", "loops"]
+__all__ = ["checkpoint", "hooks", "loops", "streaming"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from bevkit.models.architectures import DenseBEV
 from bevkit.models.architectures.dense import StepOutput
-from bevkit.structures import BEVBatch, BEVGrid, CameraRig
+from bevkit.structures import BEVBatch, BEVGrid, CameraRig, EgoMotion, TemporalState
 
 Tensors = dict[str, Tensor]
 
@@ -19,8 +19,10 @@ MEANINGS = {
     "images": "RGB in 0..255 [1 N 3 h w], cameras in the order of the rig; normalisation is inside of the graph",
     "past": "BEV maps [1 S C Y X] of the S instants before, oldest first, each in its own ego frame: the last new_past",
     "new_past": "the past to hand in at the next instant",
+    "memory": "what the fusion keeps [1 M Y X], in the ego frame of the instant before: the last new_memory",
+    "new_memory": "the memory to hand in at the next instant",
     "view": "where the cameras look: compute it once, and again when the calibration changes",
-    "temporal": "how the ego moved: compute it at each instant from the S+1 newest poses",
+    "temporal": "how the ego moved: compute it at each instant from the R+1 newest poses and times",
     "raw": "raw head output; decode it",
 }
 
@@ -47,8 +49,8 @@ def exportable(model: DenseBEV) -> DenseBEV:
 class StepGraph(nn.Module):
     """`DenseBEV.step` of one stream, with images in 0..255 and its tensors in a flat, fixed order.
 
-    Inputs are images, the view plan, then, where the model has a past, past and the temporal plan. Outputs are the raw
-    head outputs, then, where the model has a past, new_past.
+    Inputs are images, the view plan, then, where the model has them, past, memory and the temporal plan. Outputs are
+    the raw head outputs, then likewise new_past and new_memory.
 
     Args:
         model: what `exportable` returns.
@@ -59,64 +61,58 @@ class StepGraph(nn.Module):
         super().__init__()
         self.model = model
         self.view_inputs = view_inputs
+        self.kept = [name for name, size in (("past", model.past), ("memory", model.memory)) if size]
         # A fusion of the present alone still takes a past of no instants and a plan, which no ego motion changes.
-        self.no_past: tuple[Tensor, ...] = ()
-        if model.temporal is not None and not model.past:
-            self.no_past = (empty_past(model), *model.temporal_plan(torch.eye(4, dtype=torch.float64)[None, None]))
+        here = EgoMotion.of(torch.eye(4, dtype=torch.float64)[None, None])
+        self.no_motion: tuple[Tensor, ...] = () if model.instants else model.temporal_plan(here)
 
     def step(self, images: Tensor, *tensors: Tensor) -> StepOutput:
         """Runs one instant; the raw outputs keep their names."""
         normalise = self.model.data_preprocessor
         view_plan = tensors[: self.view_inputs]
-        past, *temporal_plan = tensors[self.view_inputs:] or self.no_past or (None,)
+        rest = tensors[self.view_inputs:]
+        nothing = images.new_zeros(1, 0, *self.model.grid.shape)
+        kept = {"past": nothing[:, :, None], "memory": nothing, **dict(zip(self.kept, rest))}
         images = (images - normalise.mean) / normalise.std
-        return self.model.step(images, view_plan, past, tuple(temporal_plan))
+        return self.model.step(images, view_plan, **kept, temporal_plan=rest[len(self.kept):] or self.no_motion)
 
     def forward(self, images: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        raw, new_past = self.step(images, *tensors)
-        return (*raw, new_past) if self.model.past else tuple(raw)
+        output = self.step(images, *tensors)
+        return (*output.raw, *(getattr(output, name) for name in self.kept))
 
     @torch.no_grad()
     def output_names(self, inputs: Tensors) -> list[str]:
         """Names the outputs in order, by a run on example inputs."""
-        return [*named("", self.step(*inputs.values()).raw), *(["new_past"] if self.model.past else [])]
+        return [*named("", self.step(*inputs.values()).raw), *(f"new_{name}" for name in self.kept)]
 
 
-@dataclass(frozen=True)
-class StreamState:
-    """What a vehicle keeps between the instants of a scene: past BEV maps [1 S C Y X] and their poses [1 S 4 4]."""
-
-    past: Tensor
-    poses: Tensor
-
-
-def inputs_of(model: DenseBEV, instant: BEVBatch, state: StreamState | None) -> tuple[Tensors, Tensor]:
+def inputs_of(model: DenseBEV, instant: BEVBatch, state: TemporalState | None) -> tuple[Tensors, EgoMotion]:
     """Makes the named inputs of the graph, in its order, for one instant (a batch of one clip of one frame, as loaded).
 
-    ``state`` None means that a scene begins: the ego has been at rest, and the past is empty (see `first_past`).
+    ``state`` None means that a scene begins: the ego has been at rest, and what was kept is zeros.
 
     Returns:
-        (inputs, poses [1 S+1 4 4] that the temporal plan was made of).
+        (inputs, the motion that the temporal plan was made of).
     """
-    now, fresh = instant.global_from_ego[:, :1], state is None  # [1 1 4 4]
-    view = model.view_plan(instant.rig.flatten(), now[:, 0])
-    inputs = {"images": instant.images[:, 0].float(), **named("view_", view)}
-    if not model.past:
-        return inputs, now
-    if state is None:
-        state = StreamState(empty_past(model), now.expand(-1, model.past, -1, -1))
-    poses = torch.cat((state.poses, now), dim=1)
-    return {**inputs, "past": state.past, **named("temporal_", model.temporal_plan(poses, fresh))}, poses
+    pose, fresh = instant.global_from_ego[:, 0], torch.tensor([state is None])
+    images = instant.images[:, 0].float()
+    state = state or model.empty_state(replace(instant, images=images[:, None]))
+    motion = state.motion(pose, instant.timestamps[:, 0], fresh)
+    inputs = {"images": images, **named("view_", model.view_plan(instant.rig.flatten(), pose))}
+    if model.past:
+        inputs["past"] = state.bev
+    if model.memory:
+        inputs["memory"] = state.memory
+    if model.instants:
+        inputs.update(named("temporal_", model.temporal_plan(motion)))
+    return inputs, motion
 
 
-def empty_past(model: DenseBEV) -> Tensor:
-    """Returns a past [1 S C Y X] of zeros."""
-    return torch.zeros(1, model.past, *model.map_shape)
-
-
-def first_past(new_past: Tensor) -> Tensor:
-    """Fills the past of a scene's first instant with the present, which a first run gave back as the newest past."""
-    return new_past[:, -1:].expand_as(new_past)
+def next_state(model: DenseBEV, outputs: Tensors, motion: EgoMotion) -> TemporalState:
+    """Makes the state for the next instant of the named outputs of the graph."""
+    nothing = torch.zeros(1, 0, *model.grid.shape)
+    return TemporalState(outputs.get("new_past", nothing[:, :, None]), outputs.get("new_memory", nothing),
+                         motion.global_from_ego[:, 1:], motion.timestamps[:, 1:])
 
 
 def instants_of(batch: BEVBatch) -> Iterator[BEVBatch]:

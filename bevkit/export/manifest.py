@@ -13,15 +13,14 @@ from bevkit.export.graph import meaning_of
 from bevkit.export.onnx import OPSET
 from bevkit.models.architectures import DenseBEV
 from bevkit.models.coders import CenterPointCoder, InstanceFlowCoder, QueryBoxCoder
-from bevkit.models.temporal import AlignAndStack
+from bevkit.models.temporal import AlignAndStack, HistoryStack, RecurrentMemory
 from bevkit.models.view_transformers import BEVFormer, ForwardBackward, LiftSplat, MatrixVT
 from bevkit.models.view_transformers.forward_backward import VISIBLE_MARGIN
 
-FORMAT = 1  # raised when a program that reads manifests would have to change
+FORMAT = 2  # raised when a program that reads manifests would have to change
 
-FIRST_INSTANT = ("At a scene's first instant run twice: with a past of zeros, then with each past instant set to the "
-                 "last one of new_past, which is the present; the poses of the past are the present one. "
-                 "temporal_motion_known, where there is one, is 0 then and 1 at every other instant.")
+FIRST_INSTANT = ("At a scene's first instant past and memory are zeros, poses and times of the past are the present "
+                 "ones, and temporal_known and temporal_motion_known are 0; they are 1 at every other instant.")
 
 
 @singledispatch
@@ -72,7 +71,17 @@ def _seen(plan: Any) -> dict[str, int] | None:
 
 @settings.register
 def _(part: AlignAndStack, plan: object = None) -> dict[str, Any]:
-    return dict(type="AlignAndStack", past=part.past, warp=part.warp)
+    return dict(type="AlignAndStack", instants=part.instants, warp=part.warp)
+
+
+@settings.register
+def _(part: RecurrentMemory, plan: object = None) -> dict[str, Any]:
+    return dict(type="RecurrentMemory", instants=part.instants)
+
+
+@settings.register
+def _(part: HistoryStack, plan: object = None) -> dict[str, Any]:
+    return dict(type="HistoryStack", instants=part.instants, heights=part.heights, low_edge=part.low_edge)
 
 
 @settings.register
@@ -122,6 +131,7 @@ def manifest(model: DenseBEV, graph: onnx.GraphProto, view_plan: tuple, precisio
         level_ego=model.level_ego,
         view=dict(settings(model.view_transformer, view_plan), image_size=inputs[0]["shape"][-2:]),
         temporal=settings(model.temporal),
-        stream=dict(past=model.past, first_instant=FIRST_INSTANT if model.past else "There is no past to keep."),
+        stream=dict(past=model.past, memory=model.memory, instants=model.instants,
+                    first_instant=FIRST_INSTANT if model.instants else "There is no past to keep."),
         decode=settings(getattr(model.head, "coder", None)),
     )

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from bevkit.export.graph import StreamState, Tensors, exportable, first_past, inputs_of, instants_of
+from bevkit.export.graph import Tensors, exportable, inputs_of, instants_of, next_state
 from bevkit.export.vehicle import vehicle_decoder
 from bevkit.models.architectures import DenseBEV
 from bevkit.models.coders.boxes import boxes_of
@@ -144,27 +144,15 @@ def compare(model: DenseBEV, path: Path, clips: Iterable[BEVBatch]) -> Parity:
         for instant in instants_of(clip):
             normalised = model.data_preprocessor({"batch": instant})["batch"]
             raw, torch_state = model.stream(normalised, torch_state)
-            outputs, onnx_state = advance(step, twin, instant, onnx_state)
-            names = outputs.keys() - {"new_past"}
-            expected = dict(zip((name for name in step.outputs if name in names), raw))
-            if torch_state is not None and model.past:
-                expected["new_past"] = torch_state.bev
+            inputs, motion = inputs_of(twin, instant, onnx_state)
+            outputs = step(inputs)
+            onnx_state = next_state(twin, outputs, motion)
+            kept = {"new_past": torch_state.bev, "new_memory": torch_state.memory}
+            names = [name for name in step.outputs if name not in kept]
+            expected = dict(zip(names, raw)) | {name: kept[name] for name in step.outputs if name in kept}
             parity.add_outputs(expected, outputs)
             if getattr(model.head, "coder", None) is not None:
-                values = [outputs[name] for name in step.outputs if name in names]
+                values = [outputs[name] for name in names]
                 got = model.head.predict(type(raw)(*values) if hasattr(raw, "_fields") else tuple(values))
                 parity.add_results(model.head.predict(raw)[0], got[0], vehicle and vehicle(outputs))
     return parity
-
-
-def advance(step: OnnxStep, twin: DenseBEV, instant: BEVBatch, state: StreamState | None
-            ) -> tuple[Tensors, StreamState | None]:
-    """Runs one instant of a stream; a scene's first instant runs twice, to have the present stand in for the past."""
-    inputs, poses = inputs_of(twin, instant, state)
-    if not twin.past:
-        return step(inputs), None
-    if state is None:
-        inputs["past"] = first_past(step(inputs)["new_past"])
-    outputs = step(inputs)
-    return outputs, StreamState(outputs["new_past"], poses[:, 1:])
-

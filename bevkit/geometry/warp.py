@@ -17,19 +17,22 @@ def planar(a_from_b: Tensor) -> Tensor:
     return torch.cat((rows, last), dim=-2)
 
 
-def affine_theta(past_from_now: Tensor, cells_from_metric: Tensor, shape: tuple[int, int]) -> Tensor:
+def affine_theta(past_from_now: Tensor, cells_from_metric: Tensor, shape: tuple[int, int], low_edge: bool = False
+                 ) -> Tensor:
     """Plans the warp of a past BEV map to the present.
 
     Args:
         past_from_now: [* 4 4] ego motion; only its x-y part is used.
         cells_from_metric: [3 3] of the grid (`BEVGrid.cells_from_metric_matrix`).
         shape: rows and columns (Y, X) of the map.
+        low_edge: take the value of a cell to sit on its low edge, as BEVDet4D and FB-BEV do, not in its middle.
 
     Returns:
         theta [* 2 3] in the normalised coordinates of `warp_affine`.
     """
     rows, columns = shape
-    normal_from_cells = torch.tensor([[2 / columns, 0, -1], [0, 2 / rows, -1], [0, 0, 1]],
+    low = (1 / columns - 1, 1 / rows - 1) if low_edge else (-1, -1)
+    normal_from_cells = torch.tensor([[2 / columns, 0, low[0]], [0, 2 / rows, low[1]], [0, 0, 1]],
                                      dtype=past_from_now.dtype, device=past_from_now.device)
     normal_from_metric = normal_from_cells @ cells_from_metric.to(past_from_now)
     metric_from_normal: Tensor = torch.linalg.inv(normal_from_metric)

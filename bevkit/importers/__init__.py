@@ -12,13 +12,16 @@ from bevkit.importers.bevdet import translate_bevdet
 from bevkit.importers.bevformer import translate_bevformer
 from bevkit.importers.centerpoint import translate_centerpoint, translate_old_centerpoint
 from bevkit.importers.fbbev import translate_fbbev
+from bevkit.importers.hop import translate_hop
 from bevkit.importers.matrixvt import translate_matrixvt
 from bevkit.importers.powerbev import translate_powerbev
 
 # One entry a family of upstream checkpoints: (state_dict, entries of the bevkit model) -> Translation.
-IMPORTERS = {"bevdepth": translate_bevdepth, "bevdet": translate_bevdet, "bevformer": translate_bevformer,
-             "fbbev": translate_fbbev, "matrixvt": translate_matrixvt, "centerpoint": translate_centerpoint,
-             "centerpoint_before_1.0": translate_old_centerpoint, "powerbev": translate_powerbev}
+IMPORTERS = {
+    "bevdepth": translate_bevdepth, "bevdet": translate_bevdet, "bevformer": translate_bevformer,
+    "centerpoint": translate_centerpoint, "centerpoint_before_1.0": translate_old_centerpoint,
+    "fbbev": translate_fbbev, "hop": translate_hop, "matrixvt": translate_matrixvt, "powerbev": translate_powerbev,
+}
 
 
 def import_checkpoint(src: str | Path, system: str, model: nn.Module) -> ImportReport:

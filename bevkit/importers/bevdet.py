@@ -31,12 +31,18 @@ def image_neck_rules(prefix: str, new: str) -> list[Rule]:
 
 
 def translate_bevdet(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> Translation:
-    """Renames the authors' entries for `DenseBEV`.
+    """Renames the authors' entries for `DenseBEV`: BEVDet, BEVDepth in BEVDet's code, and BEVDet4D of both.
 
     Args:
         state: the authors' entries.
         target: entries of the bevkit model, to see whether its depth net has a deformable convolution.
     """
+    rules, options = bevdet_rules(target)
+    return translate(state, rules, options)
+
+
+def bevdet_rules(target: Mapping[str, Any]) -> tuple[list[Rule], dict[str, Any]]:
+    """Returns the rules of a whole model and the options that its weights want."""
     view = r"img_view_transformer\."
     deformable = any(".deformable." in name for name in target)
     rules = [
@@ -45,9 +51,12 @@ def translate_bevdet(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> 
         *image_neck_rules(r"img_neck\.", "image_encoder.neck."),
         Rule(view + r"depth_net\.(weight|bias)", r"view_transformer.depth_net.\1"),
         *depth_net_rules(view + r"depth_net\.", deformable=deformable),
+        *residual_rules(r"pre_process_net\.", "frame_encoder.backbone."),
         *residual_rules(r"img_bev_encoder_backbone\.", "bev_encoder.backbone."),
         *fpn_lss_rules(r"img_bev_encoder_neck\.", "bev_encoder."),
         *center_head_rules(r"pts_bbox_head\."),
     ]
-    options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate"}
-    return translate(state, rules, options)
+    options: dict[str, Any] = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate"}
+    if any(name.startswith("frame_encoder.") for name in target):  # BEVDet4D
+        options |= {"temporal.warp": "low_edge", "temporal.order": "newest_first", "temporal.ego_motion": False}
+    return rules, options

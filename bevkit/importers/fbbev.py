@@ -33,6 +33,8 @@ def translate_fbbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> T
         Rule(backward + r"positional_encoding\.col_embed\.weight", VIEW + "position.columns", first_half),
         Rule(backward + r"positional_encoding\.row_embed\.weight", VIEW + "position.rows", second_half),
         Rule(backward + r"transformer\.cams_embeds", None, reason="the authors multiply it by zero"),
+        *(Rule(rf"history_keyframe_{old}_conv\.(.+)", rf"temporal.{new}.\1", _without_voxel_axis)
+          for old, new in (("time", "time"), ("cat", "join"))),
     ]
     count = sum(name.startswith(VIEW + "layers.") and name.endswith("norms.0.weight") for name in target)
     for layer in range(count):
@@ -40,7 +42,13 @@ def translate_fbbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> T
         rules += [*attention_rules(old + r"\.attentions\.0", new + ".read"),
                   *attention_rules(old + r"\.attentions\.1(?:\.deformable_attention)?", new + ".spatial"),
                   *layer_rules(old, new)]
-    options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
+    options = {"temporal.low_edge": True} if any(name.startswith("temporal.") for name in target) else {}
+    options |= {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
                "view_transformer.pixel_origin": "corner", "images.pixel_origin": "corner",
                "view_transformer.self_attention": "background", "view_transformer.blind_camera": "first_query"}
     return translate(state, rules, options)
+
+
+def _without_voxel_axis(value: Tensor) -> Tensor:
+    """A 1x1x1 convolution of voxels [O I 1 1 1] as one of a map [O I 1 1]; other weights stay."""
+    return value.squeeze(-1) if value.dim() == 5 else value

@@ -31,7 +31,7 @@ from bevkit.geometry import rigid
 from bevkit.models.architectures.dense import single
 from bevkit.models.view_transformers import RecurrentViewTransformer, ViewOutput, ViewTransformer
 from bevkit.registry import MODELS, SCOPE
-from bevkit.structures import BEVGrid, Boxes3D, CameraRig, Detections3D
+from bevkit.structures import BEVGrid, Boxes3D, CameraRig, Detections3D, EgoMotion
 from bevkit.structures.classes import CLASSES, class_indices
 
 Config = dict[str, Any]
@@ -148,7 +148,7 @@ class BEVView(BaseModule):
             return view(features, *plan)
         count, maps = len(rig.intrinsics), features[0]
         still = torch.eye(4, dtype=torch.float64, device=maps.device).expand(count, 2, 4, 4)
-        motion = single(view.motion_plan(still, torch.ones(count, dtype=torch.bool, device=maps.device)))
+        motion = single(view.motion_plan(EgoMotion.of(still, fresh=True)))
         past = maps.new_zeros(count, 1, view.channels, *self.grid.shape)
         return view(features, *plan, past=past, motion=motion)
 

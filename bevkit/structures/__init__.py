@@ -5,8 +5,8 @@ from bevkit.structures.cameras import CameraRig
 from bevkit.structures.frame import BEVBatch, BEVClip, BEVFrame, collate_clips
 from bevkit.structures.grid import BEVGrid
 from bevkit.structures.results import Detections3D, FutureInstances
-from bevkit.structures.state import TemporalState
+from bevkit.structures.state import EgoMotion, TemporalState
 from bevkit.structures.trace import Trace
 
-__all__ = ["BEVBatch", "BEVClip", "BEVFrame", "BEVGrid", "Boxes3D", "CameraRig", "Detections3D", "FutureInstances",
-           "TemporalState", "Trace", "collate_clips"]
+__all__ = ["BEVBatch", "BEVClip", "BEVFrame", "BEVGrid", "Boxes3D", "CameraRig", "Detections3D", "EgoMotion",
+           "FutureInstances", "TemporalState", "Trace", "collate_clips"]

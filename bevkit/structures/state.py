@@ -1,9 +1,10 @@
-"""What a model remembers between frames: an argument and a return value, never an attribute."""
+"""What a model remembers between frames, and how the ego moved meanwhile: arguments and results, never attributes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from bevkit.checks import expect
@@ -11,20 +12,65 @@ from bevkit.structures.tensors import TensorFields
 
 
 @dataclass(frozen=True)
-class TemporalState(TensorFields):
-    """The past of a stream; ``None`` in its place means a new scene.
+class EgoMotion(TensorFields):
+    """Where B egos were at R past instants and are now.
 
     Attributes:
-        bev: [B S C Y X] BEV features of S past instants, oldest first, each in its own ego frame.
-        global_from_ego: [B S 4 4] float64 poses of these instants.
-        timestamps: [B S] float64 seconds.
+        global_from_ego: [B R+1 4 4] float64 poses, oldest first, the present last.
+        timestamps: [B R+1] float64 seconds.
+        fresh: [B] bool, True where a scene begins with the present: no past may have an influence there.
+    """
+
+    global_from_ego: Tensor
+    timestamps: Tensor
+    fresh: Tensor
+
+    def __post_init__(self) -> None:
+        axes = expect("motion.global_from_ego", self.global_from_ego, "B R 4 4")
+        expect("motion.timestamps", self.timestamps, "B R", axes)
+        expect("motion.fresh", self.fresh, "B", axes)
+
+    @staticmethod
+    def of(global_from_ego: Tensor, timestamps: Tensor | None = None, fresh: bool | Tensor = False) -> EgoMotion:
+        """Makes the motion over poses [B R+1 4 4]; without timestamps they are half a second apart."""
+        count, instants = global_from_ego.shape[:2]
+        if timestamps is None:
+            timestamps = 0.5 * torch.arange(instants, dtype=torch.float64).to(global_from_ego).expand(count, -1)
+        if not isinstance(fresh, Tensor):
+            fresh = torch.full((count,), fresh, device=global_from_ego.device)
+        return EgoMotion(global_from_ego, timestamps, fresh)
+
+    def newest(self, past: int) -> EgoMotion:
+        """Keeps ``past`` past instants and the present."""
+        return EgoMotion(self.global_from_ego[:, -1 - past:], self.timestamps[:, -1 - past:], self.fresh)
+
+
+@dataclass(frozen=True)
+class TemporalState(TensorFields):
+    """The past of B streams; ``None`` in its place means that all of them begin a scene.
+
+    Attributes:
+        bev: [B S C Y X] BEV maps of S past instants, oldest first, each in its own ego frame; S may be 0.
+        memory: [B C' Y X] what a recurrent fusion keeps, in the ego frame of the last instant; C' may be 0.
+        global_from_ego: [B R 4 4] float64 poses of the R last instants, R >= S.
+        timestamps: [B R] float64 seconds.
     """
 
     bev: Tensor
+    memory: Tensor
     global_from_ego: Tensor
     timestamps: Tensor
 
     def __post_init__(self) -> None:
         axes = expect("state.bev", self.bev, "B S C Y X")
-        expect("state.global_from_ego", self.global_from_ego, "B S 4 4", axes)
-        expect("state.timestamps", self.timestamps, "B S", axes)
+        expect("state.memory", self.memory, "B M Y X", axes)
+        expect("state.global_from_ego", self.global_from_ego, "B R 4 4", axes)
+        expect("state.timestamps", self.timestamps, "B R", axes)
+
+    def motion(self, global_from_ego: Tensor, timestamps: Tensor, fresh: Tensor) -> EgoMotion:
+        """Appends the present (poses [B 4 4], times [B]); where a scene begins (``fresh`` [B]) the ego was at rest."""
+        at_rest = fresh[:, None]
+        poses = torch.where(at_rest[..., None, None], global_from_ego[:, None], self.global_from_ego)
+        times = torch.where(at_rest, timestamps[:, None], self.timestamps)
+        return EgoMotion(torch.cat((poses, global_from_ego[:, None]), dim=1),
+                         torch.cat((times, timestamps[:, None]), dim=1), fresh)

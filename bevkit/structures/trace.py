@@ -12,15 +12,17 @@ from bevkit.structures.tensors import TensorFields
 @dataclass(frozen=True)
 class Trace(TensorFields):
     """Attributes:
-        features: image features, finest first, each [B*T*N C H W].
-        depth: [B*T*N D H W] depth distribution, None where the view transformer has none.
+        features: image features, finest first, each [B*T'*N C H W], of the last T' frames, those with gradients.
+        depth: [B*T'*N D H W] their depth distribution, None where the view transformer has none.
         bev: [B T C Y X] BEV of every input frame in its own ego frame, before fusion.
         fused: [B C Y X] BEV after temporal fusion and BEV encoder.
-        foreground: [B*T 1 Y X] logits of where something stands, None where the view transformer does not ask.
+        global_from_ego: [B T 4 4] float64 poses of the input frames.
+        foreground: [B*T' 1 Y X] logits of where something stands, None where the view transformer does not ask.
     """
 
     features: tuple[Tensor, ...]
     depth: Tensor | None
     bev: Tensor
     fused: Tensor
+    global_from_ego: Tensor
     foreground: Tensor | None = None

@@ -7,11 +7,13 @@ import numpy as np
 import plan as vehicle
 import pytest
 import torch
+from plan_motion import temporal_inputs
 
 from bevkit.export.graph import exportable, named, random_clip
 from bevkit.export.manifest import settings
 from bevkit.geometry import rigid
 from bevkit.models.architectures.dense import single
+from bevkit.structures import EgoMotion
 from tests.export.tiny import CAMERAS, IMAGE_SIZE, TINY, tiny_model
 
 
@@ -22,7 +24,7 @@ def manifest_of(model) -> dict:
     view = twin.view_plan(clip.rig.flatten(), clip.global_from_ego[:, 0])
     return json.loads(json.dumps(dict(
         view=dict(settings(twin.view_transformer, view), image_size=IMAGE_SIZE),
-        temporal=settings(twin.temporal), level_ego=model.level_ego,
+        temporal=settings(twin.temporal), stream=dict(instants=model.instants), level_ego=model.level_ego,
         grid=dict(x=model.grid.x, y=model.grid.y, z=model.grid.z, shape=model.grid.shape))))
 
 
@@ -85,8 +87,8 @@ def test_temporal_plan_is_the_toolkits(warp):
                          dtype=torch.float64)
     poses = rigid.motion_matrix(steps[:1]) @ rigid.motion_matrix(steps)  # [3 4 4]
     poses[:, :3, 3] += torch.tensor([411.0, 1180.0, 0.0], dtype=torch.float64)
-    expected = named("temporal_", model.temporal_plan(poses[None]))
-    got = vehicle.temporal_inputs(manifest_of(model), poses.numpy())
+    expected = named("temporal_", model.temporal_plan(EgoMotion.of(poses[None])))
+    got = temporal_inputs(manifest_of(model), poses.numpy())
     assert got.keys() == expected.keys()
     for name, value in expected.items():
         assert got[name].dtype == np.float32
@@ -151,9 +153,34 @@ def test_motion_plan_is_the_toolkits(rotate_center, temporal, fresh):
                          dtype=torch.float64)[-1 - model.past:]
     poses = rigid.motion_matrix(steps)
     poses[:, :3, 3] += torch.tensor([411.0, 1180.0, 0.0], dtype=torch.float64)
-    expected = named("temporal_", model.temporal_plan(poses[None], fresh))
-    got = vehicle.temporal_inputs(manifest_of(model), poses.numpy(), fresh)
+    expected = named("temporal_", model.temporal_plan(EgoMotion.of(poses[None], fresh=fresh)))
+    got = temporal_inputs(manifest_of(model), poses.numpy(), fresh=fresh)
     assert got.keys() == expected.keys() and got["temporal_motion_known"].tolist() == [0.0 if fresh else 1.0]
+    for name, value in expected.items():
+        assert got[name].dtype == np.float32 and got[name].shape == value.shape, name
+        np.testing.assert_allclose(got[name], value.numpy(), rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+FUSIONS = {
+    "BEVDet4D": dict(type="AlignAndStack", past=3, ego_motion=False, warp="low_edge", order="newest_first"),
+    "VideoBEV": dict(type="RecurrentMemory", time_channels=4),
+    "FB-BEV": dict(type="HistoryStack", past=3, low_edge=True),
+    "FB-BEV, voxels": dict(type="HistoryStack", past=2, heights=2),
+}
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("fresh", [False, True])
+def test_plans_of_the_other_fusions_are_the_toolkits(name, fresh):
+    model = tiny_model(grid=HIGH, temporal=FUSIONS[name], head=HEAD)
+    steps = torch.tensor([[0, 0, 0, 0, 0, 2.9], [1.2, 0.1, 0.02, 0.01, -0.02, 0.1], [2.5, 0.4, 0.0, -0.01, 0.01, 0.35],
+                          [4.0, 0.6, 0.1, 0.02, 0.0, 0.5]], dtype=torch.float64)[-1 - model.instants:]
+    poses = rigid.motion_matrix(steps)
+    poses[:, :3, 3] += torch.tensor([411.0, 1180.0, 0.0], dtype=torch.float64)
+    times = torch.tensor([8.0, 8.5, 9.5, 10.0], dtype=torch.float64)[-len(poses):]
+    expected = named("temporal_", model.temporal_plan(EgoMotion.of(poses[None], times[None], fresh)))
+    got = temporal_inputs(manifest_of(model), poses.numpy(), times.numpy(), fresh)
+    assert got.keys() == expected.keys() and got["temporal_known"].tolist() == [0.0 if fresh else 1.0]
     for name, value in expected.items():
         assert got[name].dtype == np.float32 and got[name].shape == value.shape, name
         np.testing.assert_allclose(got[name], value.numpy(), rtol=1e-6, atol=1e-6, err_msg=name)
@@ -161,7 +188,7 @@ def test_motion_plan_is_the_toolkits(rotate_center, temporal, fresh):
 
 def test_wrong_number_of_poses_is_refused():
     with pytest.raises(ValueError, match=r"\[3 4 4\]"):
-        vehicle.temporal_inputs(manifest_of(tiny_model()), np.stack([np.eye(4)] * 2))
+        temporal_inputs(manifest_of(tiny_model()), np.stack([np.eye(4)] * 2))
 
 
 def test_level_keeps_place_and_heading():

@@ -36,11 +36,15 @@ def tiny_model(**changes: Any) -> DenseBEV:
 
 
 LIFT, AWARE = TINY["view_transformer"], dict(type="CameraAwareDepthNet", mid_channels=8)
+LOOKING = dict(type="BEVFormer", layers=1, levels=1, cameras=CAMERAS, heads=2, ffn_channels=16,
+               export_capacity=(0.9, CAMERAS))
 DETECTORS: dict[str, dict[str, Any]] = {
-    "BEVFormer": dict(view_transformer=dict(type="BEVFormer", layers=1, levels=1, cameras=CAMERAS, heads=2,
-                                            ffn_channels=16, export_capacity=(0.9, CAMERAS))),
+    "BEVFormer": dict(view_transformer=LOOKING),
     "ForwardBackward": dict(view_transformer=dict(LIFT, type="ForwardBackward", depth_net=AWARE, heads=2,
                                                   export_sight=(0.9, CAMERAS)), temporal=None),
+    # BEVFormer tells all cells apart: no scores are equal, and none depends on the order of equals.
+    "memory": dict(view_transformer=LOOKING, temporal=dict(type="RecurrentMemory", time_channels=4)),
+    "history": dict(view_transformer=LOOKING, temporal=dict(type="HistoryStack", past=3)),
 }
 
 

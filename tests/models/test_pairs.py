@@ -11,6 +11,7 @@ import torch
 from bevkit.export.graph import instants_of, random_clip
 from bevkit.geometry import rigid
 from bevkit.models.architectures import DenseBEV
+from bevkit.models.temporal import TemporalFusion
 from bevkit.models.view_transformers import ViewTransformer
 from bevkit.registry import MODELS
 from bevkit.structures import BEVBatch, BEVClip, BEVFrame, BEVGrid, Boxes3D, Detections3D, FutureInstances
@@ -39,13 +40,23 @@ HEADS: dict[str, dict[str, Any]] = {
     "PowerBEVHead": dict(type="PowerBEVHead", frames=PAST, future=FUTURE, num_features=(2, 3), latent_dim=8,
                          num_blocks=2, coder=dict(type="InstanceFlowCoder", nms_kernel=5)),
 }
+FUSIONS: dict[str, dict[str, Any]] = {
+    "parallel": dict(type="AlignAndStack", past=PAST - 1, ego_motion=False, order="newest_first"),
+    "recurrent": dict(type="RecurrentMemory"),
+    "history": dict(type="HistoryStack", past=2),
+}
 RESULTS = {"CenterPointHead": Detections3D, "PowerBEVHead": FutureInstances}
-PAIRS = [(view, head) for view in VIEW_TRANSFORMERS for head in HEADS]
+PAIRS = [(view, head, None) for view in VIEW_TRANSFORMERS for head in HEADS]
+PAIRS += [(view, "CenterPointHead", fusion) for view in VIEW_TRANSFORMERS for fusion in FUSIONS]
+PAIRS += [("LiftSplat", "PowerBEVHead", fusion) for fusion in FUSIONS]
 
 
-def build(view: str, head: str) -> DenseBEV:
+def build(view: str, head: str, fusion: str | None = None, **changes: Any) -> DenseBEV:
     torch.manual_seed(0)
-    return MODELS.build(dict(copy.deepcopy(BASE), view_transformer=VIEW_TRANSFORMERS[view], head=HEADS[head]))
+    config = dict(copy.deepcopy(BASE), view_transformer=VIEW_TRANSFORMERS[view], head=HEADS[head], **changes)
+    if fusion is not None:
+        config["temporal"] = FUSIONS[fusion]
+    return MODELS.build(config)
 
 
 def two_cars(global_from_ego: torch.Tensor) -> Boxes3D:
@@ -72,15 +83,15 @@ def batch_for(model: DenseBEV) -> BEVBatch:
     return model.data_preprocessor(collate_clips(clips))["batch"]
 
 
-def test_every_view_transformer_is_among_the_pairs():
-    ours = {name: kind for name, kind in MODELS.module_dict.items() if kind.__module__.startswith("bevkit.models.")}
-    registered = {name for name, kind in ours.items() if issubclass(kind, ViewTransformer)}
-    assert registered == {line["type"] for line in VIEW_TRANSFORMERS.values()}
+@pytest.mark.parametrize(("kind", "lines"), [(ViewTransformer, VIEW_TRANSFORMERS), (TemporalFusion, FUSIONS)])
+def test_every_registered_one_is_among_the_pairs(kind, lines):
+    ours = {name: part for name, part in MODELS.module_dict.items() if part.__module__.startswith("bevkit.models.")}
+    assert {name for name, part in ours.items() if issubclass(part, kind)} == {line["type"] for line in lines.values()}
 
 
-@pytest.mark.parametrize(("view", "head"), PAIRS)
-def test_a_pair_learns(view, head):
-    model = build(view, head)
+@pytest.mark.parametrize(("view", "head", "fusion"), PAIRS)
+def test_a_pair_learns(view, head, fusion):
+    model = build(view, head, fusion)
     losses = model(batch_for(model), mode="loss")
     total = sum(value for name, value in losses.items() if "loss" in name)
     total.backward()
@@ -92,10 +103,10 @@ def test_a_pair_learns(view, head):
         assert any((gradient != 0).any() for gradient in gradients), part
 
 
-@pytest.mark.parametrize(("view", "head"), PAIRS)
+@pytest.mark.parametrize(("view", "head", "fusion"), PAIRS)
 @torch.no_grad()
-def test_a_pair_sees_and_streams(view, head):
-    model = build(view, head).eval()
+def test_a_pair_sees_and_streams(view, head, fusion):
+    model = build(view, head, fusion).eval()
     batch, state = batch_for(model), None
     expected = model(batch, mode="tensor")
     assert [type(result) for result in model(batch, mode="predict")] == [RESULTS[head]] * len(batch)
@@ -107,3 +118,48 @@ def test_a_pair_sees_and_streams(view, head):
     for name, ours, theirs in zip(expected._fields, streamed[-1], expected):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
     assert not torch.allclose(streamed[0][0], expected[0], rtol=1e-4, atol=1e-5)
+
+
+def test_time_reaches_the_velocity_and_nothing_else():
+    model = build("LiftSplat", "CenterPointHead", temporal=dict(type="RecurrentMemory", time_channels=4)).eval()
+    batch = batch_for(model)
+    late = replace(batch, timestamps=batch.timestamps * torch.tensor([1.0, 1.0, 3.0, 1.0, 1.0]))
+    with torch.no_grad():
+        usual, slow = model(batch, mode="tensor"), model(late, mode="tensor")
+    assert not torch.allclose(usual.velocity, slow.velocity)
+    assert all(torch.equal(getattr(usual, name), getattr(slow, name)) for name in usual._fields if name != "velocity")
+
+
+def test_a_head_that_reads_no_time_is_refused():
+    with pytest.raises(ValueError, match="side channels"):
+        build("LiftSplat", "PowerBEVHead", temporal=dict(type="RecurrentMemory", time_channels=4))
+
+
+@pytest.mark.parametrize("fusion", [None, *FUSIONS])
+def test_frames_outside_of_the_graph_see_alike_and_learn_nothing(fusion):
+    """The last frame alone has gradients; its outputs are those of the whole graph while norms are at rest."""
+    whole, last = (build("LiftSplat", "CenterPointHead", fusion, frames_in_graph=count).eval() for count in (None, 1))
+    batch = batch_for(whole)
+    grads = []
+    for model in (whole, last):
+        images = batch.images.clone().requires_grad_()
+        raw = model(replace(batch, images=images), mode="tensor")
+        raw.heatmap.square().sum().backward()
+        grads.append((raw, images.grad.flatten(2).abs().sum(-1)))  # [B T]
+    torch.testing.assert_close(grads[0][0].heatmap, grads[1][0].heatmap, rtol=1e-4, atol=1e-5)
+    assert (grads[0][1] > 0).all() and (grads[1][1][:, -1] > 0).all() and (grads[1][1][:, :-1] == 0).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_stream_that_begins_anew_beside_another_forgets_its_own_past_alone(fusion):
+    model = build("BEVFormer", "CenterPointHead", fusion).eval()
+    first, second, third = instants_of(batch_for(model))
+    _, state = model.stream(first, None)
+    _, state = model.stream(second, state)
+    mixed, _ = model.stream(third, state, fresh=torch.tensor([True, False]))
+    alone, _ = model.stream(third, None)
+    going_on, _ = model.stream(third, state)
+    for ours, new, old in zip(mixed, alone, going_on):
+        torch.testing.assert_close(ours, torch.stack((new[0], old[1])), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(new[0], old[0], rtol=1e-4, atol=1e-5)

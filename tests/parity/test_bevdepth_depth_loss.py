@@ -35,7 +35,7 @@ def test_loss(truth):
     config, tolerance = truth["meta"]["config"], truth["meta"]["tolerance"]
     loss = LidarDepthLoss(config["d_bound"], config["loss_weight"])
     nothing = torch.zeros(0)
-    trace = Trace((), truth["inputs"]["depth_prob"], nothing, nothing)
+    trace = Trace((), truth["inputs"]["depth_prob"], nothing, nothing, nothing)
     losses = loss.loss(trace, {"depth": labels(truth)})
     assert torch.allclose(losses["loss_depth"], truth["outputs"]["loss"], atol=tolerance["atol"],
                           rtol=tolerance["rtol"])

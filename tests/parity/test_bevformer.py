@@ -7,6 +7,7 @@ from bevkit.geometry.warp import warp_affine
 from bevkit.models.layers.seen_queries import EveryQuery, SeenQueries
 from bevkit.models.view_transformers.bevformer import cell_rotation
 from bevkit.models.view_transformers.pillars import look_at, pillar_points
+from bevkit.structures import EgoMotion
 from tests.parity.bevformer import build, close, features_of, grid_of, maps, poses_of, rig_of
 
 
@@ -28,8 +29,7 @@ def run_encoder(truth, model, fresh, queries=None, record=None):
     view, inputs, config = model["view_transformer"], truth["inputs"], truth["meta"]["config"]
     view.queries = queries or SeenQueries()
     plan = view.plan(rig_of(truth))
-    theta, shift, numbers, known = view.motion_plan(poses_of(inputs["can_bus"]),
-                                                    torch.full((config["batch"],), fresh))
+    theta, shift, numbers, known = view.motion_plan(EgoMotion.of(poses_of(inputs["can_bus"]), fresh=fresh))
     assert numbers.shape == inputs["can_bus"].shape
     motion = (theta, shift, inputs["can_bus"], known)
     layer = view.layers[config["captured_layer"]]
@@ -76,7 +76,7 @@ def test_encoder(truth, model, past, queries):
 def test_motion(truth, model):
     inputs, config = truth["inputs"], truth["meta"]["config"]
     can_bus = inputs["can_bus"].double()
-    _, shift, numbers, _ = model["view_transformer"].motion_plan(poses_of(can_bus), torch.zeros(len(can_bus)).bool())
+    _, shift, numbers, _ = model["view_transformer"].motion_plan(EgoMotion.of(poses_of(can_bus)))
     length, angle = can_bus[:, :2].norm(dim=1), can_bus[:, -2] - torch.atan2(can_bus[:, 1], can_bus[:, 0])
     extent = torch.tensor(config["grid_length_yx"], dtype=torch.float64).flip(0) \
         * torch.tensor([config["bev_w"], config["bev_h"]])

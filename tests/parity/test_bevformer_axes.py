@@ -8,7 +8,7 @@ from bevkit.geometry.rigid import rigid_from, rotation_about_z
 from bevkit.importers.bevformer import translate_bevformer, turned_center, turned_code
 from bevkit.models.heads import BEVFormerHead
 from bevkit.models.view_transformers import BEVFormer
-from bevkit.structures import BEVGrid
+from bevkit.structures import BEVGrid, EgoMotion
 from tests.parity.bevformer import features_of, load, rig_of
 
 
@@ -31,7 +31,7 @@ def build(truth, grid, state, axes, center):
 
 def run(model, features, rig, past, poses, numbers):
     view = model["view_transformer"]
-    motion = view.motion_plan(poses, torch.zeros(len(poses), dtype=torch.bool))._replace(numbers=numbers)
+    motion = view.motion_plan(EgoMotion.of(poses))._replace(numbers=numbers)
     plan = (part.float() if part.is_floating_point() else part for part in view.plan(rig))
     with torch.no_grad():
         bev = view(features, *plan, past=past, motion=motion).bev

@@ -142,7 +142,7 @@ def test_depth_loss(forward_truth):
                                          config["downsample"], min_depth=0.0) for cameras in images])
     loss = LidarDepthLoss(config["grid_config"]["depth"], config["depth_net_cfg"]["loss_depth_weight"])
     nothing = torch.zeros(0)
-    value = loss.loss(Trace((), flat(outputs["depth_prob"]), nothing, nothing), {"depth": labels.unsqueeze(1)})
+    value = loss.loss(Trace((), flat(outputs["depth_prob"]), nothing, nothing, nothing), {"depth": labels.unsqueeze(1)})
     assert close(value["loss_depth"], outputs["depth_loss"], forward_truth["meta"]["tolerance"], "depth_loss")
 
 

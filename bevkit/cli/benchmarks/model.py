@@ -60,7 +60,7 @@ def measure(model: DenseBEV, image_size: tuple[int, int], cameras: int = 6, repe
     from bevkit.export.graph import random_clip
 
     model.requires_grad_(False)  # the counter of operations hooks gradients of all that could have some
-    clip = random_clip(model.grid, cameras, image_size, model.past + 1)
+    clip = random_clip(model.grid, cameras, image_size, model.instants + 1)
     with torch.no_grad():
         stages = stages_of(model, model.data_preprocessor({"batch": clip})["batch"])
         speed = matrix_speed()
@@ -75,6 +75,8 @@ def measure(model: DenseBEV, image_size: tuple[int, int], cameras: int = 6, repe
 
 def stages_of(model: DenseBEV, batch: Any) -> list[tuple[str, Callable[[], Any], nn.Module | None]]:
     """Returns (name, call, part) of every stage of `DenseBEV.run_clip` on a normalised batch."""
+    from bevkit.structures import EgoMotion
+
     poses = batch.global_from_ego[:, :batch.past]
     images = batch.images.flatten(0, 2)
     features = model.image_encoder(images)
@@ -91,16 +93,18 @@ def stages_of(model: DenseBEV, batch: Any) -> list[tuple[str, Callable[[], Any],
         ("image encoder", lambda: model.image_encoder(images), model.image_encoder),
         ("view plan (once a rig)", plans, None),
         ("view transformer", lift, model.view_transformer)]
-    fused = bev[:, -1]
+    motion = EgoMotion.of(poses, batch.timestamps[:, :batch.past])
+    plan, memory = model.fusion_plan(motion), bev.new_zeros(1, model.memory, *model.grid.shape)
+    fused, _ = model.fuse(bev[:, -1], bev[:, :-1], memory, plan)
     if model.temporal is not None:
-        plan = model.fusion_plan(poses)
-        fused = model.temporal(bev[:, -1], bev[:, :-1], *plan)[0]
-        stages.append(("temporal fusion", lambda: model.temporal(bev[:, -1], bev[:, :-1], *plan), model.temporal))
+        stages.append(("temporal fusion", lambda: model.fuse(bev[:, -1], bev[:, :-1], memory, plan), model.temporal))
+    side = model.temporal.side_channels if model.temporal is not None else 0
+    fused, sides = fused[:, :fused.shape[1] - side], (fused[:, fused.shape[1] - side:],) if side else ()
     if model.bev_encoder is not None:
         raw_bev, fused = fused, model.bev_encoder(fused)
         stages.append(("BEV encoder", lambda: model.bev_encoder(raw_bev), model.bev_encoder))
-    raw = model.head(fused)
-    return [*stages, ("head", lambda: model.head(fused), model.head),
+    raw = model.head(fused, *sides)
+    return [*stages, ("head", lambda: model.head(fused, *sides), model.head),
             ("decoding", lambda: model.head.predict(raw), None)]
 
 
@@ -115,9 +119,11 @@ def frame_by_frame(model: DenseBEV, features: tuple[Tensor, ...], plans: list[tu
     """Lifts the frames of one clip in order, each with the map before it, as a recurrent view transformer does."""
     import torch
 
+    from bevkit.structures import EgoMotion
+
     maps = [features[0].new_zeros(1, *model.map_shape)]
     for now, plan in enumerate(plans):
-        motion = model.motion_plan(poses[:, [max(now - 1, 0), now]], fresh=now == 0)
+        motion = model.motion_plan(EgoMotion.of(poses[:, [max(now - 1, 0), now]], fresh=now == 0))
         maps.append(model.view_transformer(
             tuple(level.chunk(len(plans))[now] for level in features), *plan, past=maps[-1][:, None],
             motion=motion).bev)

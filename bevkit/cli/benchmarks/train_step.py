@@ -85,13 +85,13 @@ def random_batch(model: Any, batch_size: int, cameras: int, image_size: tuple[in
     from bevkit.export.graph import random_clip
     from bevkit.structures import BEVClip, BEVFrame, Boxes3D, CameraRig
 
-    clip = random_clip(model.grid, cameras, image_size, model.past + 1)
+    clip = random_clip(model.grid, cameras, image_size, model.instants + 1)
     whole = torch.zeros(1, dtype=torch.int64)
     center, size = torch.tensor([[[5.0, 2.0, 0.8]], [[4.5, 1.9, 1.6]]], dtype=torch.float64)
     car = Boxes3D(center, size, torch.zeros(1).double(), torch.zeros(1, 2).double(), labels=whole, track_ids=whole,
                   visibility=whole, lidar_points=whole + 9, attributes=whole, vehicle=~whole.bool())
-    frames = (BEVFrame(torch.eye(4, dtype=torch.float64), 0.0, car),) * (model.past + 1 + future)
-    targets = model.head.coder.encode(BEVClip(frames, model.past + 1))
+    frames = (BEVFrame(torch.eye(4, dtype=torch.float64), 0.0, car),) * (model.instants + 1 + future)
+    targets = model.head.coder.encode(BEVClip(frames, model.instants + 1))
     rig = CameraRig.stack([clip.rig[0]] * batch_size)
     return replace(clip, images=clip.images.expand(batch_size, *clip.images.shape[1:]), rig=rig,
                    global_from_ego=clip.global_from_ego.expand(batch_size, -1, -1, -1),

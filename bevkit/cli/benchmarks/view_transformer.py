@@ -161,13 +161,14 @@ def _call(view: ViewTransformer, rig: CameraRig) -> Callable[[Tensor], Tensor]:
     import torch
 
     from bevkit.models.view_transformers import RecurrentViewTransformer
+    from bevkit.structures import EgoMotion
 
     plan = view.plan(rig)
     if not isinstance(view, RecurrentViewTransformer):
         return lambda features: view((features,), *plan).bev
     device = rig.ego_from_camera.device
     poses = torch.eye(4, dtype=torch.float64, device=device).expand(1, 2, 4, 4)
-    motion = view.motion_plan(poses, torch.zeros(1, dtype=torch.bool, device=device))
+    motion = view.motion_plan(EgoMotion.of(poses))
     past = torch.zeros(1, view.past, view.channels, *view.grid.shape, device=device)
     return lambda features: view((features,), *plan, past=past, motion=motion).bev
 

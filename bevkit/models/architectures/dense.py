@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -13,18 +15,26 @@ from torch import Tensor, nn
 
 from bevkit.geometry import rigid
 from bevkit.models.architectures.preprocessor import BEVPreprocessor
+from bevkit.models.temporal import RecurrentFusion, WindowFusion
 from bevkit.models.view_transformers import RecurrentViewTransformer, ViewOutput
 from bevkit.registry import MODELS
-from bevkit.structures import BEVBatch, BEVGrid, CameraRig, TemporalState, Trace
+from bevkit.structures import BEVBatch, BEVGrid, CameraRig, EgoMotion, TemporalState, Trace
 
 Plan = tuple[Tensor, ...]
 
 
 class StepOutput(NamedTuple):
-    """What one instant of a stream gives: raw head outputs and the past for the next instant (None without fusion)."""
+    """What one instant of a stream gives.
+
+    Attributes:
+        raw: head outputs.
+        past: [B S C Y X] the maps to hand in at the next instant; S may be 0.
+        memory: [B M Y X] likewise, of a recurrent fusion; M may be 0.
+    """
 
     raw: tuple[Tensor, ...]
-    past: Tensor | None
+    past: Tensor
+    memory: Tensor
 
 
 @MODELS.register_module()
@@ -35,14 +45,19 @@ class DenseBEV(BaseModel):
         grid: dict with x, y, z as (low, high, step) in metres; handed to every part that asks for one.
         image_encoder, view_transformer, head: configs of the parts (MODELS registry).
         temporal, bev_encoder: likewise, or None to leave them out.
+        frame_encoder: likewise, for the map of every single frame before the fusion (BEVDet4D's pre-processing).
         auxiliaries: configs of training-only parts; each has ``loss(trace, targets)``, and none is exported.
+        frames_in_graph: how many input frames of a training clip, the last ones, get gradients; those before run as in
+            a test (no gradients, no dropout, batch norms at rest). None: all; a view transformer that reads its own
+            last map takes 1, as BEVFormer trains.
         level_ego: express cameras in the level ego frame (FIERY's "flat" ego: yaw only), as PowerBEV's weights expect.
         data_preprocessor: normalisation; the default is ImageNet's.
     """
 
     def __init__(self, grid: dict[str, Any], image_encoder: dict[str, Any], view_transformer: dict[str, Any],
                  head: dict[str, Any], temporal: dict[str, Any] | None = None,
-                 bev_encoder: dict[str, Any] | None = None, auxiliaries: Sequence[dict[str, Any]] = (),
+                 bev_encoder: dict[str, Any] | None = None, frame_encoder: dict[str, Any] | None = None,
+                 auxiliaries: Sequence[dict[str, Any]] = (), frames_in_graph: int | None = None,
                  level_ego: bool = False, data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor=MODELS.build(data_preprocessor) if data_preprocessor else BEVPreprocessor())
         self.grid = BEVGrid(**grid)
@@ -51,18 +66,38 @@ class DenseBEV(BaseModel):
         # Each part is told what the one before it produces, so that a number stands in the config once.
         self.view_transformer = MODELS.build(view_transformer, default_args=dict(
             grid=self.grid, in_channels=self.image_encoder.channels[0], stride=self.image_encoder.strides[0]))
-        channels = self.view_transformer.channels
-        self.temporal = self._next_part(temporal, channels)
-        channels = self.temporal.channels if self.temporal is not None else channels
+        if frame_encoder is not None and self.recurrent:
+            raise ValueError(f"frame_encoder: expected None with {type(self.view_transformer).__name__}, which reads "
+                             "its own last map; encode the fused map instead (bev_encoder)")
+        if frames_in_graph is not None and frames_in_graph < 1:
+            raise ValueError(f"frames_in_graph: expected 1 or more, or None for all, got {frames_in_graph}")
+        self.frames_in_graph = frames_in_graph or (1 if self.recurrent else None)
+        self.frame_encoder = self._next_part(frame_encoder, self.view_transformer.channels)
+        self.temporal = self._next_part(temporal, self.map_channels)
+        channels = self.map_channels if self.temporal is None else self.temporal.channels - self.temporal.side_channels
         self.bev_encoder = self._next_part(bev_encoder, channels)
         channels = self.bev_encoder.channels if self.bev_encoder is not None else channels
-        self.head = self._next_part(head, channels)
-        self.auxiliaries = nn.ModuleList(MODELS.build(config) for config in auxiliaries)
+        self.head = self._next_part(head, channels, **self._side_of(head))
+        self.auxiliaries = nn.ModuleList(self._auxiliary(config) for config in auxiliaries)
 
-    def _next_part(self, config: dict[str, Any] | None, in_channels: int) -> nn.Module | None:
+    def _next_part(self, config: dict[str, Any] | None, in_channels: int, **more: int) -> nn.Module | None:
         if config is None:
             return None
-        return MODELS.build(config, default_args=dict(grid=self.grid, in_channels=in_channels))
+        return MODELS.build(config, default_args=dict(grid=self.grid, in_channels=in_channels, **more))
+
+    def _auxiliary(self, config: dict[str, Any]) -> nn.Module:
+        """Builds a training-only part; one that works on the maps of the frames is told of them."""
+        known = dict(grid=self.grid, in_channels=self.map_channels)
+        asked = signature(MODELS.get(config["type"])).parameters
+        return MODELS.build(config, default_args={name: value for name, value in known.items() if name in asked})
+
+    def _side_of(self, head: dict[str, Any]) -> dict[str, int]:
+        """What the head must be told of channels that the fusion hands to it past the BEV encoder."""
+        side = self.temporal.side_channels if self.temporal is not None else 0
+        if side and "side_channels" not in signature(MODELS.get(head["type"])).parameters:
+            raise ValueError(f"temporal: expected a fusion without side channels for a {head['type']}, got {side}; set "
+                             "temporal.time_channels=0, or take a head that reads them, as CenterPointHead does")
+        return {"side_channels": side} if side else {}
 
     @property
     def recurrent(self) -> bool:
@@ -70,9 +105,24 @@ class DenseBEV(BaseModel):
         return isinstance(self.view_transformer, RecurrentViewTransformer)
 
     @property
+    def map_channels(self) -> int:
+        """C of the map of one frame."""
+        return self.view_transformer.channels if self.frame_encoder is None else self.frame_encoder.channels
+
+    @property
     def past(self) -> int:
-        """Number of past maps that an instant reads beside the present."""
-        return max(self.view_transformer.past, self.temporal.past if self.temporal is not None else 0)
+        """S, number of past maps that an instant reads beside the present."""
+        return max(self.view_transformer.past, self.temporal.past if isinstance(self.temporal, WindowFusion) else 0)
+
+    @property
+    def memory(self) -> int:
+        """M, channels of what a recurrent fusion keeps; 0 without one."""
+        return self.temporal.memory if isinstance(self.temporal, RecurrentFusion) else 0
+
+    @property
+    def instants(self) -> int:
+        """R, number of past instants whose poses an instant reads."""
+        return max(self.past, self.temporal.instants if self.temporal is not None else 0)
 
     # ---- calibration: no weights -------------------------------------------------------------------------------
 
@@ -82,29 +132,28 @@ class DenseBEV(BaseModel):
             rig = rig.moved((rigid.inverse(rigid.level(global_from_ego)) @ global_from_ego).to(rig.ego_from_camera))
         return single(self.view_transformer.plan(rig))
 
-    def temporal_plan(self, global_from_ego: Tensor, fresh: bool = False) -> Plan:
-        """Plans all that reads the past, over poses [B S+1 4 4], oldest first, the present last.
+    def temporal_plan(self, motion: EgoMotion) -> Plan:
+        """Plans all that reads the past, over R past instants and the present.
 
-        A ``fresh`` scene has just begun. The plan is the view transformer's motion plan, if it is recurrent, and then
-        the fusion's; named, so that the inputs of an exported graph have names.
+        The plan is the view transformer's motion plan, if it is recurrent, and then the fusion's; named, so that the
+        inputs of an exported graph have names.
         """
-        fusion = self.fusion_plan(global_from_ego)
+        fusion = self.fusion_plan(motion)
         if not self.recurrent:
             return fusion
-        motion = self.motion_plan(global_from_ego, fresh)
-        names = (*(f"motion_{name}" for name in fields_of(motion)), *fields_of(fusion))
-        return namedtuple("Plan", names)(*motion, *fusion)
+        view = self.motion_plan(motion)
+        names = (*(f"motion_{name}" for name in fields_of(view)), *fields_of(fusion))
+        return namedtuple("Plan", names)(*view, *fusion)
 
-    def fusion_plan(self, global_from_ego: Tensor) -> Plan:
-        """Plans the fusion over the newest of the poses [B S+1 4 4]; empty without a fusion."""
+    def fusion_plan(self, motion: EgoMotion) -> Plan:
+        """Plans the fusion over the newest of the instants; empty without a fusion."""
         if self.temporal is None:
             return ()
-        return single(self.temporal.plan(global_from_ego[:, -1 - self.temporal.past:]))
+        return single(self.temporal.plan(motion.newest(self.temporal.instants)))
 
-    def motion_plan(self, global_from_ego: Tensor, fresh: bool) -> Plan:
-        """Plans what a recurrent view transformer makes of its last map, over the newest two of the poses."""
-        flags = torch.full((len(global_from_ego),), fresh, device=global_from_ego.device)
-        return single(self.view_transformer.motion_plan(global_from_ego[:, -2:], flags))
+    def motion_plan(self, motion: EgoMotion) -> Plan:
+        """Plans what a recurrent view transformer makes of its last map, over the newest two of the instants."""
+        return single(self.view_transformer.motion_plan(motion.newest(1)))
 
     # ---- weights: no calibration -------------------------------------------------------------------------------
 
@@ -117,27 +166,37 @@ class DenseBEV(BaseModel):
         features = self.image_encoder(images.flatten(0, 1))
         if self.recurrent:
             return self.view_transformer(features, *view_plan, past=past, motion=motion), features
-        return self.view_transformer(features, *view_plan), features
+        view = self.view_transformer(features, *view_plan)
+        if self.frame_encoder is not None:
+            view = view._replace(bev=self.frame_encoder(view.bev))
+        return view, features
 
-    def future_of(self, bev: Tensor, past: Tensor | None, temporal_plan: Plan
-                  ) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:
-        """Turns the present BEV [B C Y X] and the past [B S C Y X] into (raw outputs, fused BEV, new past)."""
-        fused, new_past = bev, None
-        if self.temporal is not None:
-            fused, new_past = self.temporal(bev, past[:, past.shape[1] - self.temporal.past:], *temporal_plan)
-        if self.recurrent and not (self.temporal is not None and self.temporal.past):
-            new_past = bev.unsqueeze(1)  # [B 1 C Y X]
+    def fuse(self, bev: Tensor, past: Tensor, memory: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Joins the present [B C Y X] with the past [B S C Y X] or the memory [B M Y X]: (fused, memory)."""
+        if isinstance(self.temporal, RecurrentFusion):
+            return self.temporal(bev, memory, *plan)
+        if isinstance(self.temporal, WindowFusion):
+            return self.temporal(bev, past[:, past.shape[1] - self.temporal.past:], *plan), memory
+        return bev, memory
+
+    def head_of(self, fused: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Turns the fused map into (raw outputs, the map that the head was given [B C' Y X])."""
+        side = self.temporal.side_channels if self.temporal is not None else 0
+        fused, side_map = fused[:, :fused.shape[1] - side], fused[:, fused.shape[1] - side:]
         if self.bev_encoder is not None:
             fused = self.bev_encoder(fused)
-        return self.head(fused), fused, new_past
+        return (self.head(fused, side_map) if side else self.head(fused)), fused
 
-    def step(self, images: Tensor, view_plan: Plan, past: Tensor | None, temporal_plan: Plan) -> StepOutput:
-        """Runs one instant: images [B N 3 h w], the past BEVs [B S C Y X], the plans. This is what is exported."""
-        motion, temporal_plan = self._motion_and_fusion(temporal_plan)
-        newest = past[:, -1:] if past is not None and self.recurrent else None
-        view, _ = self.bev_of(images, view_plan, newest, motion)
-        raw, _, new_past = self.future_of(view.bev, past, temporal_plan)
-        return StepOutput(raw, new_past)
+    def step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan) -> StepOutput:
+        """Runs one instant: images [B N 3 h w], past maps [B S C Y X], memory [B M Y X], the plans.
+
+        This is what is exported.
+        """
+        motion, fusion_plan = self._motion_and_fusion(temporal_plan)
+        view, _ = self.bev_of(images, view_plan, past[:, -1:], motion)
+        fused, memory = self.fuse(view.bev, past, memory, fusion_plan)
+        past = torch.cat((past, view.bev.unsqueeze(1)), dim=1)[:, 1:] if self.past else past
+        return StepOutput(self.head_of(fused)[0], past, memory)
 
     def _motion_and_fusion(self, temporal_plan: Plan) -> tuple[Plan, Plan]:
         first = self.view_transformer.motion_inputs if self.recurrent else 0
@@ -147,37 +206,74 @@ class DenseBEV(BaseModel):
 
     def run_clip(self, batch: BEVBatch) -> tuple[tuple[Tensor, ...], Trace]:
         """Runs a batch of clips whose images are normalised; returns raw outputs and the intermediates."""
-        stacked = 1 + (self.temporal.past if self.temporal is not None else 0)
-        if batch.past < stacked or batch.past > stacked and not self.recurrent:
-            raise ValueError(f"batch: expected clips of {stacked} input frames, got {batch.past}; "
-                             f"set the data set's past={stacked}")
-        poses = batch.global_from_ego[:, :batch.past]  # [B T 4 4]
-        view, features, bev = self._bev_one_by_one(batch, poses) if self.recurrent else self._bev_at_once(batch, poses)
-        raw, fused, _ = self.future_of(bev[:, -1], bev[:, :-1], self.fusion_plan(poses))
-        return raw, Trace(features, view.depth, bev, fused, view.foreground)
+        window = 1 + (self.temporal.past if isinstance(self.temporal, WindowFusion) else 0)
+        longer = self.recurrent or bool(self.memory)
+        if batch.past < window or batch.past > window and not longer:
+            raise ValueError(f"batch: expected clips of {window} input frames{' or more' if longer else ''}, got "
+                             f"{batch.past}; set the data set's past={window}")
+        motion = self._motion_of(batch)
+        history = batch.past - min(self.frames_in_graph or batch.past, batch.past)
+        view, features, bev = (self._bev_one_by_one if self.recurrent else self._bev_at_once)(batch, motion, history)
+        fused = self._fused_over(bev, motion, history)
+        raw, encoded = self.head_of(fused)
+        return raw, Trace(features, view.depth, bev, encoded, motion.global_from_ego, view.foreground)
 
-    def _bev_at_once(self, batch: BEVBatch, poses: Tensor) -> tuple[ViewOutput, tuple[Tensor, ...], Tensor]:
-        view_plan = self.view_plan(batch.rig.flatten(), poses.flatten(0, 1))
-        view, features = self.bev_of(batch.images.flatten(0, 1), view_plan)
-        return view, features, view.bev.unflatten(0, poses.shape[:2])  # bev [B T C Y X]
+    def _motion_of(self, batch: BEVBatch) -> EgoMotion:
+        """The motion over the input frames; clips begin as scenes do."""
+        fresh = torch.ones(len(batch), dtype=torch.bool, device=batch.global_from_ego.device)
+        return EgoMotion(batch.global_from_ego[:, :batch.past], batch.timestamps[:, :batch.past], fresh)
 
-    def _bev_one_by_one(self, batch: BEVBatch, poses: Tensor) -> tuple[ViewOutput, tuple[Tensor, ...], Tensor]:
-        """Lifts the frames in order, each with the map before it; the past is run as in a test, without gradients."""
+    def _until(self, motion: EgoMotion, time: int) -> EgoMotion:
+        """The motion of a clip up to one of its frames, over R past instants; before the first the ego was at rest."""
+        indices = [max(index, 0) for index in range(time - self.instants, time + 1)]
+        fresh = motion.fresh if time == 0 else torch.zeros_like(motion.fresh)
+        return EgoMotion(motion.global_from_ego[:, indices], motion.timestamps[:, indices], fresh)
+
+    def _bev_at_once(self, batch: BEVBatch, motion: EgoMotion, history: int
+                     ) -> tuple[ViewOutput, tuple[Tensor, ...], Tensor]:
+        """Lifts all frames together, those without gradients first; bev [B T C Y X], the rest of the frames after."""
+        maps = []
+        for first, last in ((0, history), (history, batch.past)):
+            if first == last:
+                continue
+            poses = motion.global_from_ego[:, first:last].flatten(0, 1)
+            with self._as_history(last == history):
+                view, features = self.bev_of(batch.images[:, first:last].flatten(0, 1),
+                                             self.view_plan(batch.rig[:, first:last].flatten(), poses))
+            maps.append(view.bev.unflatten(0, (len(batch), last - first)))
+        return view, features, torch.cat(maps, dim=1)
+
+    def _bev_one_by_one(self, batch: BEVBatch, motion: EgoMotion, history: int
+                        ) -> tuple[ViewOutput, tuple[Tensor, ...], Tensor]:
+        """Lifts the frames in order, each with the map before it; view and features are those of the last."""
         maps: list[Tensor] = []
         for time in range(batch.past):
-            before = max(time - 1, 0)
-            motion = self.motion_plan(poses[:, [before, time]], fresh=time == 0)
             past = maps[-1] if maps else batch.images.new_zeros(len(batch), *self.map_shape)
-            with self._as_history(time < batch.past - 1):
-                view, features = self.bev_of(batch.images[:, time], self.view_plan(batch.rig[:, time], poses[:, time]),
-                                             past.unsqueeze(1), motion)
+            plan = self.view_plan(batch.rig[:, time], motion.global_from_ego[:, time])
+            with self._as_history(time < history):
+                view, features = self.bev_of(batch.images[:, time], plan, past.unsqueeze(1),
+                                             self.motion_plan(self._until(motion, time)))
             maps.append(view.bev)
-        return view, features, torch.stack(maps, dim=1)  # [B T C Y X]
+        return view, features, torch.stack(maps, dim=1)
+
+    def _fused_over(self, bev: Tensor, motion: EgoMotion, history: int) -> Tensor:
+        """Fuses the maps [B T C Y X] of a clip for its last frame; a recurrent fusion runs through all of them."""
+        frames = bev.shape[1]
+        memory = bev.new_zeros(len(bev), self.memory, *self.grid.shape)
+        if not self.memory:
+            plan = self.fusion_plan(replace(motion, fresh=torch.zeros_like(motion.fresh)))
+            return self.fuse(bev[:, -1], bev[:, :-1], memory, plan)[0]
+        for time in range(frames):
+            with self._as_history(time < history):
+                fused, memory = self.fuse(bev[:, time], bev[:, :time], memory,
+                                          self.fusion_plan(self._until(motion, time)))
+        return fused
 
     @contextmanager
     def _as_history(self, history: bool) -> Iterator[None]:
         """Runs what is within for a past frame of a training clip: no gradients, no dropout, batch norms at rest."""
-        parts = [part for part in (self.image_encoder, self.view_transformer) if history and part.training]
+        parts = (self.image_encoder, self.view_transformer, self.frame_encoder, self.temporal)
+        parts = [part for part in parts if part is not None and history and part.training]
         for part in parts:
             part.eval()
         try:
@@ -189,29 +285,36 @@ class DenseBEV(BaseModel):
 
     @property
     def map_shape(self) -> tuple[int, int, int]:
-        """(C, Y, X) of the view transformer's map."""
-        return (self.view_transformer.channels, *self.grid.shape)
+        """(C, Y, X) of the map of one frame."""
+        return (self.map_channels, *self.grid.shape)
 
-    def stream(self, batch: BEVBatch, state: TemporalState | None) -> tuple[tuple[Tensor, ...], TemporalState | None]:
-        """Runs one instant (clips of one frame) of B streams; ``state`` None means that a scene begins.
+    def empty_state(self, batch: BEVBatch) -> TemporalState:
+        """Returns a past of zeros for the streams of a batch of single frames; a scene's first instant wants one."""
+        poses, times = batch.global_from_ego[:, :1], batch.timestamps[:, :1]
+        return TemporalState(batch.images.new_zeros(len(batch), self.past, *self.map_shape),
+                             batch.images.new_zeros(len(batch), self.memory, *self.grid.shape),
+                             poses.expand(-1, self.instants, -1, -1), times.expand(-1, self.instants))
+
+    def stream(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None = None
+               ) -> tuple[tuple[Tensor, ...], TemporalState]:
+        """Runs one instant (clips of one frame) of B streams.
+
+        Args:
+            batch: images normalised.
+            state: what the last instant returned; None means that every stream begins a scene.
+            fresh: [B] bool, streams that begin a scene while others go on.
 
         At the beginning of a scene the present stands in for the missing past, as if the ego had been at rest.
         """
-        poses, times = batch.global_from_ego[:, :1], batch.timestamps[:, :1]
-        view_plan, fresh = self.view_plan(batch.rig.flatten(), poses[:, 0]), state is None
-        if not self.past:
-            view, _ = self.bev_of(batch.images[:, 0], view_plan)
-            return self.future_of(view.bev, view.bev.unsqueeze(1)[:, :0], self.temporal_plan(poses))[0], None
-        if state is None:
-            nothing = batch.images.new_zeros(len(batch), self.past, *self.map_shape)
-            state = TemporalState(nothing, poses.expand(-1, self.past, -1, -1), times.expand(-1, self.past))
-        poses = torch.cat((state.global_from_ego, poses), dim=1)  # [B S+1 4 4]
-        times = torch.cat((state.timestamps, times), dim=1)
-        motion, fusion_plan = self._motion_and_fusion(self.temporal_plan(poses, fresh))
-        view, _ = self.bev_of(batch.images[:, 0], view_plan, state.bev[:, -1:], motion)
-        past = view.bev.unsqueeze(1).expand_as(state.bev) if fresh else state.bev
-        raw, _, new_past = self.future_of(view.bev, past, fusion_plan)
-        return raw, TemporalState(new_past, poses[:, 1:], times[:, 1:])
+        poses, times = batch.global_from_ego[:, 0], batch.timestamps[:, 0]
+        if fresh is None or state is None:
+            fresh = torch.full((len(batch),), state is None, device=poses.device)
+        state = state or self.empty_state(batch)
+        motion = state.motion(poses, times, fresh)
+        output = self.step(batch.images[:, 0], self.view_plan(batch.rig.flatten(), poses), state.bev, state.memory,
+                           self.temporal_plan(motion))
+        return output.raw, TemporalState(output.past, output.memory, motion.global_from_ego[:, 1:],
+                                         motion.timestamps[:, 1:])
 
     def forward(self, batch: BEVBatch, mode: str = "tensor") -> Any:
         """Follows mmengine: ``loss`` gives a dict of losses, ``predict`` a list of results, ``tensor`` raw outputs."""

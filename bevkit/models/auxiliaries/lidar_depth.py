@@ -16,7 +16,7 @@ class LidarDepthLoss(nn.Module):
     """Pulls the depth distribution of every pixel that the lidar met to the bin of its depth (BEVDepth, section 4.1).
 
     Binary cross entropy of every bin's probability, summed over bins, mean over pixels with a lidar depth. Reads
-    ``trace.depth`` [V D H W] and ``targets["depth"]`` [B T N H W] of `LidarDepthMap`, V = B*T*N.
+    ``trace.depth`` [V D H W] and ``targets["depth"]`` [B T N H W] of `LidarDepthMap`, V = B*T'*N of the last T' frames.
 
     Args:
         depth: (first, end, step) in metres, as the view transformer has it.
@@ -34,7 +34,8 @@ class LidarDepthLoss(nn.Module):
                 if trace.depth is not None else "a depth distribution; use a view transformer that has one"
             raise ValueError(f"LidarDepthLoss: expected {missing}, got none")
         axes = expect("trace.depth", trace.depth, "V D H W")
-        metres = targets["depth"].flatten(0, 2)
+        frames = axes["V"] // targets["depth"].shape[0] // targets["depth"].shape[2]  # the last ones of the clip
+        metres = targets["depth"][:, -frames:].flatten(0, 2)
         expect('targets["depth"]', metres, "V H W", axes)
         bins = self.bins(metres, axes["D"])  # [V H W]
         wanted = F.one_hot(bins + 1, axes["D"] + 1)[..., 1:].permute(0, 3, 1, 2)  # [V D H W]; none: all zeros

@@ -56,13 +56,16 @@ class CenterPointHead(nn.Module):
         coder: object or config of a `CenterPointCoder`, which names the classes of each task.
         heatmap_weight, box_weight: of the focal and of the L1 loss.
         code_weights: ten factors of the L1 loss: offset, height, size, heading, velocity.
+        side_channels: of a map that the velocity branches read beside the shared one: how much time has passed
+            (VideoBEV).
         loss_by_attribute: report the loss of each task and number of a box by itself (BEVDet dev2.1); the sum is the
             same.
     """
 
     def __init__(self, grid: BEVGrid, in_channels: int, shared_channels: int = 64, branch_channels: int = 64,
                  coder: Any = None, heatmap_weight: float = 1.0, box_weight: float = 0.25,
-                 code_weights: Sequence[float] = CODE_WEIGHTS, loss_by_attribute: bool = False) -> None:
+                 code_weights: Sequence[float] = CODE_WEIGHTS, side_channels: int = 0,
+                 loss_by_attribute: bool = False) -> None:
         super().__init__()
         if len(code_weights) != sum(ATTRIBUTES.values()):
             raise ValueError(f"code_weights: expected {sum(ATTRIBUTES.values())} numbers, got {len(code_weights)}")
@@ -72,18 +75,20 @@ class CenterPointHead(nn.Module):
         self.shared = nn.Sequential(nn.Conv2d(in_channels, shared_channels, 3, padding=1, bias=False),
                                     nn.BatchNorm2d(shared_channels), nn.ReLU(inplace=True))
         self.branches = nn.ModuleList(nn.ModuleDict({
-            name: branch(shared_channels, branch_channels, count)
+            name: branch(shared_channels + (side_channels if name == "velocity" else 0), branch_channels, count)
             for name, count in {"heatmap": len(task), **ATTRIBUTES}.items()}) for task in self.tasks)
         for task in self.branches:  # few cells are centres: start from a probability of a tenth
             nn.init.constant_(task["heatmap"][-1].bias, -2.19)
         self.code_weights: Tensor
         self.register_buffer("code_weights", torch.tensor(code_weights, dtype=torch.float32), persistent=False)
 
-    def forward(self, bev: Tensor) -> CenterPointOutput:
+    def forward(self, bev: Tensor, side: Tensor | None = None) -> CenterPointOutput:
         bev = self.shared(bev)
+        moving = bev if side is None else torch.cat((bev, side), dim=1)
         heatmap = torch.cat([task["heatmap"](bev) for task in self.branches], dim=1)  # [B K Y X]
-        return CenterPointOutput(heatmap, *(torch.stack([task[name](bev) for task in self.branches], dim=1)
-                                            for name in ATTRIBUTES))
+        return CenterPointOutput(heatmap, *(
+            torch.stack([task[name](moving if name == "velocity" else bev) for task in self.branches], dim=1)
+            for name in ATTRIBUTES))
 
     def loss(self, raw: CenterPointOutput, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compares with `CenterPointCoder.encode`'s targets; unknown (NaN) numbers cost and teach nothing.

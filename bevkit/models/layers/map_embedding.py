@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,21 @@ class MapEmbedding(nn.Module):
     def forward(self) -> Tensor:
         """Returns [Y*X C], row by row."""
         return (self.rows.unsqueeze(1) + self.columns).flatten(0, 1)
+
+
+def sine_embedding(channels: int, shape: tuple[int, int], temperature: float = 10000.0) -> Tensor:
+    """Tells cells apart by waves of many lengths, without weights: [Y*X C], row by row (DETR, ECCV 2020, appendix A.4).
+
+    The first half of the channels speaks of the row, the second of the column, each from above 0 to 2 pi over the map.
+    """
+    half = channels // 2
+    wave = temperature ** (2 * (torch.arange(half) // 2) / half)
+    parts = []
+    for count in shape:
+        angle = (torch.arange(count) + 1) * (2 * math.pi / count) / wave[:, None]  # [C/2 n]
+        parts.append(torch.stack((angle[0::2].sin(), angle[1::2].cos()), dim=1).flatten(0, 1).T)  # [n C/2]
+    rows, columns = parts
+    return torch.cat((rows[:, None].expand(-1, shape[1], -1), columns.expand(shape[0], -1, -1)), dim=-1).flatten(0, 1)
 
 
 def map_places(shape: tuple[int, int], like: Tensor) -> Tensor:

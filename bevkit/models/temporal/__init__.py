@@ -1,6 +1,8 @@
 """From past and present BEV features to one."""
 
-from bevkit.models.temporal.base import TemporalFusion
+from bevkit.models.temporal.base import RecurrentFusion, TemporalFusion, WindowFusion
+from bevkit.models.temporal.history import HistoryStack
+from bevkit.models.temporal.recurrent import RecurrentMemory
 from bevkit.models.temporal.spatiotemporal import AlignAndStack
 
-__all__ = ["AlignAndStack", "TemporalFusion"]
+__all__ = ["AlignAndStack", "HistoryStack", "RecurrentFusion", "RecurrentMemory", "TemporalFusion", "WindowFusion"]

@@ -1,27 +1,71 @@
-"""The contract of temporal fusion: the past is an argument and a return value."""
+"""The contracts of temporal fusion: the past is an argument and a return value."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
+
+from bevkit.structures import EgoMotion
 
 
 class TemporalFusion(nn.Module, ABC):
-    """Joins the present BEV map with S past ones, each made in its own ego frame.
+    """What all fusions have in common: a plan of the ego's motion, without weights.
 
     Attributes:
         channels: C', channels of the fused map.
-        past: S, the number of past maps it takes; 0 takes none.
+        side_channels: how many of them, the last ones, pass by the BEV encoder and go to the head as they are.
+        instants: R, how many past instants the plan wants to know the poses of.
     """
 
     channels: int
+    side_channels = 0
+    instants: int
+
+    @abstractmethod
+    def plan(self, motion: EgoMotion) -> tuple[Tensor, ...]:
+        """Turns the motion over R past instants and the present into what `forward` needs of it."""
+
+
+class WindowFusion(TemporalFusion):
+    """Joins the present map with the S last ones, each made in its own ego frame and kept as it was made.
+
+    Attributes:
+        past: S; 0 takes none.
+    """
+
     past: int
 
-    @abstractmethod
-    def plan(self, global_from_ego: Tensor) -> tuple[Tensor, ...]:
-        """Turns poses [B S+1 4 4] (oldest first, present last) into what `forward` needs of them; has no weights."""
+    @property
+    def instants(self) -> int:  # type: ignore[override]
+        return self.past
 
     @abstractmethod
-    def forward(self, bev: Tensor, past: Tensor, *plan: Tensor) -> tuple[Tensor, Tensor]:
-        """Fuses the present [B C Y X] and the past [B S C Y X] to [B C' Y X]; also returns the next call's past."""
+    def forward(self, bev: Tensor, past: Tensor, *plan: Tensor) -> Tensor:
+        """Fuses the present [B C Y X] and the past [B S C Y X], oldest first, to [B C' Y X]."""
+
+
+class RecurrentFusion(TemporalFusion):
+    """Joins the present map with a memory of all before it, which lies in the ego frame of the instant before.
+
+    Attributes:
+        memory: channels of the memory.
+    """
+
+    memory: int
+    instants = 1
+
+    @abstractmethod
+    def forward(self, bev: Tensor, memory: Tensor, *plan: Tensor) -> tuple[Tensor, Tensor]:
+        """Fuses the present [B C Y X] and the memory [B M Y X]; returns ([B C' Y X], the memory [B M Y X] now)."""
+
+
+def where_known(known: Tensor, past: Tensor, present: Tensor) -> Tensor:
+    """Takes ``past`` [B ..] where ``known`` [B] is 1, and what stands in for it where it is 0."""
+    return torch.where(known.view(-1, *(1,) * (past.dim() - 1)) > 0, past, present)
+
+
+def known_of(motion: EgoMotion) -> Tensor:
+    """Returns [B] float64, 0 where a scene begins: a number, for it is an input of exported graphs."""
+    return (~motion.fresh).to(motion.global_from_ego.dtype)

@@ -2,73 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from bevkit.geometry.rigid import inverse, motion_vector
 from bevkit.geometry.warp import affine_theta, affine_theta_fiery, warp_affine
-from bevkit.models.temporal.base import TemporalFusion
+from bevkit.models.temporal.base import WindowFusion, known_of, where_known
 from bevkit.registry import MODELS
-from bevkit.structures.grid import BEVGrid
+from bevkit.structures import BEVGrid, EgoMotion
 
-Warp = Literal["exact", "fiery"]
+Warp = Literal["exact", "fiery", "low_edge"]
+Order = Literal["oldest_first", "newest_first"]
 
 
 class AlignPlan(NamedTuple):
-    """theta [B S 2 3] warps past maps to the present (`warp_affine`), motion [B S+1 6] fills the planes; float32."""
+    """theta [B S 2 3] warps past maps to the present (`warp_affine`), motion [B S+1 6] fills the planes.
+
+    known [B] is 0 where a scene begins: the present then stands in for its past.
+    """
 
     theta: Tensor
     motion: Tensor
+    known: Tensor
 
 
 @MODELS.register_module()
-class AlignAndStack(TemporalFusion):
-    """Moves past BEV maps into the present ego frame and stacks them with it, oldest first (PowerBEV, section 3.2).
+class AlignAndStack(WindowFusion):
+    """Moves past BEV maps into the present ego frame and stacks them with it (PowerBEV, section 3.2; BEVDet4D).
 
     Each frame's C channels are followed by six constant planes with its ego motion (metres, radians) since the frame
     before, zeros for the oldest. The result is [B (S+1)*(C+6) Y X].
+
+    BEVDet4D (Huang and Huang, 2022) is ``ego_motion=False, order="newest_first"``: how the ego moved it must see.
 
     Args:
         grid: of the BEV maps.
         in_channels: C, channels of one BEV map.
         past: S, number of past maps.
         ego_motion: append the six planes.
-        warp: ``"exact"``, or ``"fiery"`` for the numerics that released FIERY and PowerBEV weights have seen.
+        warp: ``"exact"``, or what released weights have seen: ``"fiery"`` (FIERY, PowerBEV), ``"low_edge"`` (BEVDet4D).
+        order: ``"oldest_first"``, the present last, or ``"newest_first"``.
     """
 
     def __init__(self, grid: BEVGrid, in_channels: int, past: int = 2, ego_motion: bool = True,
-                 warp: Warp = "exact") -> None:
+                 warp: Warp = "exact", order: Order = "oldest_first") -> None:
         super().__init__()
-        if warp not in ("exact", "fiery"):
-            raise ValueError(f"warp: expected 'exact' or 'fiery', got {warp!r}")
-        self.grid, self.past, self.ego_motion, self.warp = grid, past, ego_motion, warp
+        if warp not in get_args(Warp) or order not in get_args(Order):
+            raise ValueError(f"expected warp in {get_args(Warp)} and order in {get_args(Order)}, got warp={warp!r}, "
+                             f"order={order!r}")
+        self.grid, self.past, self.ego_motion, self.warp, self.order = grid, past, ego_motion, warp, order
         self.channels = (past + 1) * (in_channels + (6 if ego_motion else 0))
 
-    def plan(self, global_from_ego: Tensor) -> AlignPlan:
-        """Turns poses [B S+1 4 4] (oldest first, present last) into theta [B S 2 3] and motion [B S+1 6]."""
+    def plan(self, motion: EgoMotion) -> AlignPlan:
+        global_from_ego = motion.global_from_ego  # [B S+1 4 4]
         past, now = global_from_ego[:, :-1], global_from_ego[:, -1:]
         next_from_this = inverse(global_from_ego[:, 1:]) @ past  # [B S 4 4]
-        motion = torch.cat((now.new_zeros(len(now), 1, 6), motion_vector(next_from_this)), dim=1)
-        if self.warp == "exact":
-            theta = affine_theta(inverse(past) @ now, self.grid.cells_from_metric_matrix(), self.grid.shape)
-        else:
+        steps = torch.cat((now.new_zeros(len(now), 1, 6), motion_vector(next_from_this)), dim=1)
+        if self.warp == "fiery":
             theta = affine_theta_fiery(accumulate_fiery(next_from_this), (self.grid.x[1], self.grid.y[1]))
-        return AlignPlan(theta.float(), motion.float())
+        else:
+            theta = affine_theta(inverse(past) @ now, self.grid.cells_from_metric_matrix(), self.grid.shape,
+                                 low_edge=self.warp == "low_edge")
+        return AlignPlan(theta.float(), steps.float(), known_of(motion).float())
 
     def forward(self, bev: Tensor, past: Tensor,  # type: ignore[override]
-                theta: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
-        frames = torch.cat((past, bev.unsqueeze(1)), dim=1)  # [B S+1 C Y X]
-        next_past = frames[:, 1:]  # [B S C Y X]
+                theta: Tensor, motion: Tensor, known: Tensor) -> Tensor:
+        frames = bev.unsqueeze(1)  # [B 1 C Y X]
         if self.past:
+            past = where_known(known, past, frames)
             # In float32 under mixed precision too: half a cell is lost where bfloat16 rounds the sampled positions.
             moved = warp_affine(past.flatten(0, 1).float(), theta.flatten(0, 1).float()).to(bev.dtype)  # [B*S C Y X]
-            frames = torch.cat((moved.unflatten(0, past.shape[:2]), bev.unsqueeze(1)), dim=1)
+            frames = torch.cat((moved.unflatten(0, past.shape[:2]), frames), dim=1)  # [B S+1 C Y X]
         if self.ego_motion:
             planes = motion.to(bev.dtype)[..., None, None].expand(*motion.shape, *bev.shape[-2:])  # [B S+1 6 Y X]
             frames = torch.cat((frames, planes), dim=2)  # [B S+1 C+6 Y X]
-        return frames.flatten(1, 2), next_past
+        if self.order == "newest_first":
+            frames = frames.flip(1)
+        return frames.flatten(1, 2)
 
 
 def accumulate_fiery(next_from_this: Tensor) -> Tensor:

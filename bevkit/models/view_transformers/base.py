@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from bevkit.structures import CameraRig
+from bevkit.structures import CameraRig, EgoMotion
 
 
 class ViewOutput(NamedTuple):
@@ -61,13 +61,11 @@ class RecurrentViewTransformer(ViewTransformer):
     past = 1
     motion_inputs: int
 
-    def motion_plan(self, global_from_ego: Tensor, fresh: Tensor) -> tuple[Tensor, ...]:
-        """Computes all that depends on how the ego moved; has no weights.
+    def motion_plan(self, motion: EgoMotion) -> tuple[Tensor, ...]:
+        """Computes all that depends on how the ego moved since the instant before (poses [M 2 4 4]); has no weights.
 
-        Args:
-            global_from_ego: [M 2 4 4] float64 poses of the instant before and of now.
-            fresh: [M] bool, True where a scene begins: the plan says so to `forward`, which then does not let the
-                past (any numbers) have an influence.
+        Where a scene begins (``motion.fresh``) the plan says so to `forward`, which then does not let the past (any
+        numbers) have an influence.
         """
         raise NotImplementedError
 

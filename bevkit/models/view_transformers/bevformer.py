@@ -23,7 +23,7 @@ from bevkit.models.view_transformers.base import RecurrentViewTransformer, ViewO
 from bevkit.models.view_transformers.pillars import check_pixel_origin, look_at, pillar_points, spread_heights
 from bevkit.ops.deformable_attention import Shapes, deformable_attention
 from bevkit.registry import MODELS
-from bevkit.structures import BEVGrid, CameraRig
+from bevkit.structures import BEVGrid, CameraRig, EgoMotion
 
 MOTION_NUMBERS = 18
 
@@ -161,8 +161,8 @@ class BEVFormer(RecurrentViewTransformer):
         return self.queries.plan(pillars.places, pillars.visible.any(dim=-1))
 
     @torch.no_grad()
-    def motion_plan(self, global_from_ego: Tensor, fresh: Tensor) -> Motion:
-        past, now = global_from_ego.double().unbind(dim=1)
+    def motion_plan(self, motion: EgoMotion) -> Motion:
+        past, now = motion.global_from_ego.double().unbind(dim=1)
         turn = rigid.yaw_of(rigid.inverse(past) @ now)  # [M], counter-clockwise
         if self.rotate_center is None:
             rotation = rigid.rigid_from(rigid.rotation_about_z(turn), torch.zeros_like(now[:, :3, 3]))
@@ -177,7 +177,7 @@ class BEVFormer(RecurrentViewTransformer):
         zero = torch.zeros_like(heading)
         numbers = torch.stack((*(now - past)[:, :3, 3].unbind(-1), (heading / 2).cos(), zero, zero, (heading / 2).sin(),
                                *(9 * [zero]), heading, torch.rad2deg(turn)), dim=-1)
-        return Motion(theta.float(), shift.float(), numbers.float(), (~fresh).float())
+        return Motion(theta.float(), shift.float(), numbers.float(), (~motion.fresh).float())
 
     # ---- weights: no calibration ------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ NOTHING = torch.zeros(0)
 
 
 def trace_of(logits):
-    return Trace((), None, NOTHING, NOTHING, logits)
+    return Trace((), None, NOTHING, NOTHING, NOTHING, logits)
 
 
 def test_certainty_costs_nothing_and_misses_cost_more_than_false_alarms():

@@ -10,7 +10,7 @@ NOTHING = torch.zeros(0)
 
 
 def trace_of(depth):
-    return Trace((), depth, NOTHING, NOTHING)
+    return Trace((), depth, NOTHING, NOTHING, NOTHING)
 
 
 def test_bins_hold_the_depths_between_their_edges():

@@ -7,7 +7,7 @@ from bevkit.export.graph import ring_rig
 from bevkit.geometry.rigid import inverse, rigid_from, rotation_about_z
 from bevkit.geometry.warp import affine_theta, warp_affine
 from bevkit.models.view_transformers import BEVFormer
-from bevkit.structures import BEVGrid, CameraRig
+from bevkit.structures import BEVGrid, CameraRig, EgoMotion
 
 GRID = BEVGrid(x=(-12.0, 12.0, 1.0), y=(-8.0, 8.0, 2.0), z=(-5.0, 3.0, 8.0))
 SIZE, CAMERAS, CHANNELS = (32, 64), 4, 8
@@ -46,7 +46,7 @@ def inputs(count, generator=None):
 
 def run(view, rig, features, past, poses, fresh):
     with torch.no_grad():
-        return view(features, *view.plan(rig), past=past, motion=view.motion_plan(poses, fresh)).bev
+        return view(features, *view.plan(rig), past=past, motion=view.motion_plan(EgoMotion.of(poses, fresh=fresh))).bev
 
 
 def test_a_batch_gives_what_its_elements_give_alone():
@@ -78,7 +78,7 @@ def test_turn_and_shift_find_the_same_place_of_the_world(where):
     grid = BEVGrid(x=(-20, 20, 0.25), y=(-16, 16, 0.5))
     view = build()
     view.grid = grid
-    motion = view.motion_plan(torch.stack((past, now))[None], torch.tensor([False]))
+    motion = view.motion_plan(EgoMotion.of(torch.stack((past, now))[None]))
     y, x = torch.meshgrid(grid.centers("y").float(), grid.centers("x").float(), indexing="ij")
     drawn = torch.stack((x, y))[None]  # every cell of the past says where it is, in metres of the past frame
     # Read with bilinear weights, so that nothing is lost to whole cells.
@@ -99,7 +99,7 @@ def test_the_authors_turn_is_right_around_the_middle_of_a_square_map():
     for center in (None, (8, 8), (100, 100)):
         view = build(rotate_center=center)
         view.grid = grid
-        thetas.append(view.motion_plan(poses, torch.tensor([False])).theta)
+        thetas.append(view.motion_plan(EgoMotion.of(poses)).theta)
     assert torch.allclose(thetas[0], thetas[1], atol=1e-6)
     assert not torch.allclose(thetas[0], thetas[2], atol=1e-2)
 
@@ -111,7 +111,7 @@ def test_the_exportable_form_has_fixed_shapes_and_the_same_values():
     assert torch.allclose(run(twin, rig, features, past, poses, fresh), run(view, rig, features, past, poses, fresh),
                           atol=1e-5)
     assert [part.shape for part in twin.plan(rig)] == [part.shape for part in twin.plan(other)]
-    assert len(view.motion_plan(poses, fresh)) == view.motion_inputs
+    assert len(view.motion_plan(EgoMotion.of(poses, fresh=fresh))) == view.motion_inputs
 
 
 def test_refuses_what_does_not_fit():
@@ -126,6 +126,6 @@ def test_refuses_what_does_not_fit():
 
 def test_gradients_reach_every_weight():
     view, (rig,), (features, past, poses) = build(), rigs(1), inputs(1)
-    motion = view.motion_plan(poses, torch.tensor([False]))
+    motion = view.motion_plan(EgoMotion.of(poses))
     view(features, *view.plan(rig), past=past, motion=motion).bev.square().sum().backward()
     assert [name for name, value in view.named_parameters() if value.grad is None or not value.grad.any()] == []

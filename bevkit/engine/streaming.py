@@ -1,0 +1,137 @@
+"""Testing as a vehicle drives: whole scenes, instant by instant, the past handed from one to the next."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine import dist
+from mmengine.registry import DATA_SAMPLERS, LOOPS
+from mmengine.runner import TestLoop, ValLoop
+from torch import Tensor
+
+from bevkit.structures import BEVBatch, TemporalState
+
+
+@DATA_SAMPLERS.register_module()
+class SceneBatches:
+    """Orders the clips of a data set as streams: a batch holds one instant each of several scenes, side by side.
+
+    A batch sampler. A scene runs on in its place of the batch from its first keyframe to its last; then the next scene
+    takes the place. In the end batches grow smaller. Processes share the scenes out among themselves.
+
+    Args:
+        sampler: knows the data set, whose clips have one input frame; its order is not used.
+        batch_size: how many scenes run side by side.
+        drop_last: taken because mmengine hands it over; nothing is ever dropped.
+    """
+
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool = False) -> None:
+        dataset = sampler.dataset
+        if dataset.past != 1:
+            raise ValueError(f"SceneBatches: expected clips of one input frame, got {dataset.past}; set the data set's "
+                             "past=1: a stream brings its own past")
+        scenes = dataset.clip_scenes()
+        rank, world = dist.get_rank(), dist.get_world_size()
+        self.scenes = [np.flatnonzero(scenes == scene).tolist() for scene in np.unique(scenes)][rank::world]
+        self.batches = list(side_by_side(self.scenes, batch_size))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def side_by_side(scenes: list[list[int]], places: int) -> Iterator[list[int]]:
+    """Yields one clip of each running scene at a time; a scene that ends gives its place to the next one."""
+    waiting = iter(scenes)
+    running = [deque(scene) for scene in islice(waiting, places)]
+    while running:
+        yield [scene.popleft() for scene in running]
+        running = [scene or deque(next(waiting, ())) for scene in running]
+        running = [scene for scene in running if scene]
+
+
+class Streams:
+    """The state of the scenes that run side by side, from one batch to the next.
+
+    A clip goes on where the last batch held the keyframe before it in the same scene; else its scene begins.
+    """
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[str, int], int] = {}
+        self.state: TemporalState | None = None
+
+    def predict(self, model: Any, batch: BEVBatch) -> list[Any]:
+        """Runs one instant of every scene of a batch of single frames, as loaded; returns one result a clip."""
+        batch = model.data_preprocessor({"batch": batch})["batch"]
+        here = [(row[0]["scene_name"], row[0]["keyframe"]) for row in batch.meta]
+        before = [self.places.get((scene, keyframe - 1), -1) for scene, keyframe in here]
+        state, fresh = self._rows(before)
+        raw, self.state = model.stream(batch, state, fresh)
+        self.places = {place: row for row, place in enumerate(here)}
+        return model.head.predict(raw)
+
+    def _rows(self, before: list[int]) -> tuple[TemporalState | None, Tensor | None]:
+        """Picks the rows of the state that clips go on from, and says which begin."""
+        if self.state is None or all(row < 0 for row in before):
+            return None, None
+        rows = torch.tensor(before, device=self.state.bev.device)
+        return self.state.map(lambda tensor: tensor[rows.clamp(min=0)]), rows < 0
+
+
+class _StreamLoop:
+    """What testing and validating have in common; the first base of both loops."""
+
+    runner: Any
+    dataloader: Any
+    evaluator: Any
+
+    def run(self) -> dict[str, float]:
+        """Streams all scenes and returns the scores."""
+        part = "test" if isinstance(self, TestLoop) else "val"
+        self.runner.call_hook(f"before_{part}")
+        self.runner.call_hook(f"before_{part}_epoch")
+        self.runner.model.eval()
+        model, streams = getattr(self.runner.model, "module", self.runner.model), Streams()
+        for index, data in enumerate(self.dataloader):
+            self.runner.call_hook(f"before_{part}_iter", batch_idx=index, data_batch=data)
+            with torch.no_grad():
+                outputs = streams.predict(model, data["batch"])
+            self.evaluator.process(data_samples=outputs, data_batch=data)
+            self.runner.call_hook(f"after_{part}_iter", batch_idx=index, data_batch=data, outputs=outputs)
+        for metric in self.evaluator.metrics:
+            metric.results = dealt_out(metric.results)
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        self.runner.call_hook(f"after_{part}_epoch", metrics=metrics)
+        self.runner.call_hook(f"after_{part}")
+        return metrics
+
+
+@LOOPS.register_module()
+class StreamTestLoop(_StreamLoop, TestLoop):
+    """mmengine's TestLoop over scenes as streams: `SceneBatches` orders them, `DenseBEV.stream` runs them."""
+
+
+@LOOPS.register_module()
+class StreamValLoop(_StreamLoop, ValLoop):
+    """mmengine's ValLoop over scenes as streams."""
+
+
+def dealt_out(results: list[Any]) -> list[Any]:
+    """Shares the results of all processes out as a data set's sampler would have: every process equally many.
+
+    Scenes differ in length, and mmengine's gathering takes it that process r has results r, r+N, r+2N ..
+    """
+    world = dist.get_world_size()
+    if world == 1:
+        return results
+    parts: list[list[Any]] = dist.all_gather_object(results)
+    whole = [result for part in parts for result in part]
+    missing = -len(whole) % world
+    return (whole + whole[:missing])[dist.get_rank()::world]

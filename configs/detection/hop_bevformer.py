@@ -1,0 +1,19 @@
+"""HoP on BEVFormer-base, which the authors describe and never released.
+
+As in hop_bevdet4d_r50_256x704.py, on the maps that BEVFormer's encoder makes of four keyframes: the last but one is
+guessed from the other three. History frames run without gradients, so that the branch teaches the present map and
+itself. Nothing of it is published but the paper's gain. Measured here: not trained on nuScenes.
+
+    bevkit train configs/detection/hop_bevformer.py --amp fp16
+    bevkit test configs/detection/hop_bevformer.py CHECKPOINT
+"""
+
+_base_ = ["../_base_/bevformer.py"]
+
+grid = dict(x=(-51.2, 51.2, 0.512), y=(-51.2, 51.2, 0.512), z=(-5.0, 3.0, 8.0))
+
+model = dict(auxiliaries=[dict(
+    type="HistoricalObjectLoss", frames=3,
+    head=dict(type="CenterPointHead", coder=dict(type="CenterPointCoder"), loss_by_attribute=True))])
+train_dataloader = dict(dataset=dict(pipeline=[
+    dict(type="Photometric"), dict(type="PastTargets", grid=grid, coder=dict(type="CenterPointCoder"))]))
