@@ -39,6 +39,8 @@ EXTRAS = {
     # Never needed by the core. mmcv has no wheel for current torch: it compiles for about ten minutes. Install it with
     # `pip install "setuptools<81" && MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.1.0` first.
     "mmdet3d": ["mmcv==2.1.0", "mmdet==3.3.0", "mmdet3d==1.4.0"],
+    # What nuscenes-devkit's TrackingEval reads.
+    "tracking": ["motmetrics>=1.4", "pandas>=2"],
     "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=1.11"],
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine import dist
+from mmengine import Config, dist
 from mmengine.registry import DATA_SAMPLERS, LOOPS
 from mmengine.runner import TestLoop, ValLoop
 from torch import Tensor
@@ -55,6 +55,16 @@ def side_by_side(scenes: list[list[int]], places: int) -> Iterator[list[int]]:
         yield [scene.popleft() for scene in running]
         running = [scene or deque(next(waiting, ())) for scene in running]
         running = [scene for scene in running if scene]
+
+
+def use_streams(cfg: Config, places: int) -> None:
+    """Turns the test of a config to whole scenes, ``places`` of them side by side."""
+    if places < 1:
+        raise ValueError(f"--stream: expected 1 or more scenes side by side, got {places}")
+    cfg.test_cfg.type = "StreamTestLoop"
+    loader = cfg.test_dataloader
+    loader.batch_size, loader.batch_sampler = places, dict(type="SceneBatches")
+    loader.dataset.past = 1
 
 
 class Streams:

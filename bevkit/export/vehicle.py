@@ -44,9 +44,9 @@ def vehicle_decoder(onnx_path: Path) -> Decode | None:
 
 
 def _program() -> Any:
-    """Imports deploy/run_onnx.py, whose files find one another as neighbours."""
+    """Imports deploy/stream.py, whose files find one another as neighbours."""
     sys.path.insert(0, str(DEPLOY))
     try:
-        return importlib.import_module("run_onnx")
+        return importlib.import_module("stream")
     finally:
         sys.path.remove(str(DEPLOY))

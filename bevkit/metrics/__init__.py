@@ -2,5 +2,7 @@
 
 from bevkit.metrics.detection import NuScenesDetectionMetric
 from bevkit.metrics.instances import FutureInstanceMetric, InstanceCounts, count_instances, instance_scores
+from bevkit.metrics.tracking import GreedyTracker, NuScenesTrackingMetric
 
-__all__ = ["FutureInstanceMetric", "InstanceCounts", "NuScenesDetectionMetric", "count_instances", "instance_scores"]
+__all__ = ["FutureInstanceMetric", "GreedyTracker", "InstanceCounts", "NuScenesDetectionMetric",
+           "NuScenesTrackingMetric", "count_instances", "instance_scores"]

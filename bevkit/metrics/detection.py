@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 MAX_BOXES = 500  # a keyframe, by the rules of the benchmark
 ERRORS = {"trans_err": "ATE", "scale_err": "ASE", "orient_err": "AOE", "vel_err": "AVE", "attr_err": "AAE"}
-_USES = dict(use_camera=True, use_lidar=False, use_radar=False, use_map=False, use_external=False)
+USES = dict(use_camera=True, use_lidar=False, use_radar=False, use_map=False, use_external=False)
 Rows = list[dict[str, Any]]
 
 
@@ -58,7 +58,7 @@ def submission_rows(token: str, global_from_ego: Tensor, found: Detections3D) ->
 
 def write_submission(path: Path, results: dict[str, Rows]) -> None:
     """Writes a results file for the benchmark's server; {sample token: rows}."""
-    write_atomically(path, json.dumps(dict(meta=_USES, results=results)))
+    write_atomically(path, json.dumps(dict(meta=USES, results=results)))
 
 
 def score_submission(path: Path, dataroot: str, version: str, split: str | None, tokens: Sequence[str]
@@ -164,11 +164,14 @@ class NuScenesDetectionMetric(BaseMetric):
         with tempfile.TemporaryDirectory() as spare:
             folder = self.out or Path(spare)
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / "results_nusc.json"
-            write_submission(path, rows)
-            if meta["split"] == "test":
-                return dict(submitted_boxes=float(sum(map(len, rows.values()))))
-            metrics = score_submission(path, meta["dataroot"], meta["version"], meta["split"], list(rows))
-            if self.out is not None:
-                write_atomically(folder / "metrics_summary.json", json.dumps(metrics.serialize(), indent=2))
+            return self.score(rows, meta, folder)
+
+    def score(self, rows: dict[str, Rows], meta: Mapping[str, Any], folder: Path) -> dict[str, float]:
+        """Writes {sample token: rows} into a folder and scores them."""
+        path = folder / "results_nusc.json"
+        write_submission(path, rows)
+        if meta["split"] == "test":
+            return dict(submitted_boxes=float(sum(map(len, rows.values()))))
+        metrics = score_submission(path, meta["dataroot"], meta["version"], meta["split"], list(rows))
+        write_atomically(folder / "metrics_summary.json", json.dumps(metrics.serialize(), indent=2))
         return summary(metrics)

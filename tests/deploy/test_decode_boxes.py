@@ -89,15 +89,15 @@ def test_refusals():
 
 
 def test_a_stream_decodes_by_its_manifest():
-    run_onnx = __import__("run_onnx")
+    stream = __import__("stream")
     coder, raw = CenterPointCoder(GRID), center_maps(1, 4)
     manifest = dict(decode=settings(coder), grid=dict(x=GRID.x, y=GRID.y))
-    check(run_onnx.decoded({name: value.numpy() for name, value in raw._asdict().items()}, manifest),
+    check(stream.decoded({name: value.numpy() for name, value in raw._asdict().items()}, manifest),
           coder.decode(raw)[0])
     random = torch.Generator().manual_seed(5)
     query = QueryOutput(torch.randn(2, 1, 40, 10, generator=random), torch.randn(2, 1, 40, 10, generator=random))
     coder = QueryBoxCoder()
     outputs = {name: value.numpy() for name, value in query._asdict().items()}
-    check(run_onnx.decoded(outputs, dict(decode=settings(coder))), coder.decode(query)[0])
+    check(stream.decoded(outputs, dict(decode=settings(coder))), coder.decode(query)[0])
     with pytest.raises(ValueError, match="got FieryCoder"):
-        run_onnx.decoded({}, dict(decode=dict(type="FieryCoder")))
+        stream.decoded({}, dict(decode=dict(type="FieryCoder")))

@@ -8,19 +8,20 @@ import torch
 
 from bevkit.engine.build import build_dataset, evaluate, load_model
 from bevkit.engine.config import load_config
-from bevkit.engine.streaming import SceneBatches, Streams, side_by_side
+from bevkit.engine.streaming import SceneBatches, Streams, side_by_side, use_streams
 from bevkit.structures.frame import collate_clips
 from tests.conftest import ROOT
 from tests.engine.test_training import torchrun
 
 CONFIG = str(ROOT / "configs" / "tiny" / "videobev.py")
-STREAM = ["test_cfg.type=StreamTestLoop", "test_dataloader.dataset.past=1", "test_dataloader.dataset.split=None",
-          "test_dataloader.batch_sampler={'type': 'SceneBatches'}"]
+ALL = "test_dataloader.dataset.split=None"
 
 
 @pytest.fixture
 def dataset(tiny_overrides):
-    return build_dataset(load_config(CONFIG, [*tiny_overrides, *STREAM]), "test")
+    config = load_config(CONFIG, [*tiny_overrides, ALL])
+    use_streams(config, 1)
+    return build_dataset(config, "test")
 
 
 def test_places_are_taken_over_and_every_clip_comes_once():
@@ -82,7 +83,9 @@ def test_two_processes_stream_as_one(tmp_path, tiny_overrides):
     config = load_config(CONFIG, tiny_overrides)
     model = load_model(config)
     torch.save({"state_dict": model.state_dict(), "meta": {}}, tmp_path / "random.pth")
-    alone = evaluate(load_config(CONFIG, [*tiny_overrides, *STREAM]), tmp_path / "random.pth", tmp_path / "alone")
+    config = load_config(CONFIG, [*tiny_overrides, ALL])
+    use_streams(config, 2)
+    alone = evaluate(config, tmp_path / "random.pth", tmp_path / "alone")
     torchrun("test", CONFIG, str(tmp_path / "random.pth"), "--work-dir", str(tmp_path / "two"), "--json",
-             str(tmp_path / "two.json"), "--set", *tiny_overrides, *STREAM)
+             str(tmp_path / "two.json"), "--stream", "--set", *tiny_overrides, ALL)
     assert json.loads((tmp_path / "two.json").read_text())["scores"] == pytest.approx(alone)
