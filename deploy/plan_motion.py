@@ -36,7 +36,9 @@ def temporal_inputs(manifest, global_from_ego, timestamps=None, fresh=False):
                          "other fusion")
     if fusion:
         past = fusion["instants"]
-        inputs.update(FUSIONS[fusion["type"]](fusion, grid, poses[-1 - past:], times[-1 - past:]), known=known)
+        inputs.update(FUSIONS[fusion["type"]](fusion, grid, poses[-1 - past:], times[-1 - past:]))
+        if past:
+            inputs["known"] = known
     return {f"temporal_{name}": np.asarray(value, dtype=np.float32)[None] for name, value in inputs.items()}
 
 

@@ -38,8 +38,8 @@ def test_graph_holds_standard_operators_of_fixed_shape(artefact):
 def test_manifest_describes_every_input_and_output(artefact, model):
     manifest = json.loads((artefact[0] / "manifest.json").read_text())
     names = [port["name"] for port in manifest["inputs"]]
-    assert names == ["images", "view_taps", "view_groups", "view_members", "past", "temporal_theta", "temporal_motion",
-                     "temporal_known"]
+    assert names == ["images", "view_taps", "view_groups", "view_members", "past", "temporal_known",
+                     "temporal_theta", "temporal_motion"]
     assert [port["name"] for port in manifest["outputs"]] == ["segmentation", "flow", "new_past"]
     assert manifest["inputs"][0]["shape"] == [1, CAMERAS, 3, *IMAGE_SIZE]
     assert manifest["grid"]["shape"] == list(model.grid.shape)

@@ -163,3 +163,21 @@ def test_a_stream_that_begins_anew_beside_another_forgets_its_own_past_alone(fus
     for ours, new, old in zip(mixed, alone, going_on):
         torch.testing.assert_close(ours, torch.stack((new[0], old[1])), rtol=1e-4, atol=1e-5)
         assert not torch.allclose(new[0], old[0], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("view", "fusion"), [  # a clip that shows a frame twice lets BEVFormer look at it twice
+    ("LiftSplat", "parallel"), ("LiftSplat", "recurrent"), ("LiftSplat", "history"), ("BEVFormer", "recurrent")])
+def test_the_second_instant_has_the_first_for_all_its_past(view, fusion):
+    model = build(view, "CenterPointHead", fusion).eval()
+    batch = batch_for(model)
+    first, second, _ = instants_of(batch)
+    _, state = model.stream(first, None)
+    found, _ = model.stream(second, state)
+    frames = [0, 0, 1] if fusion == "parallel" else [0, 1]
+    clip = replace(batch, images=batch.images[:, frames], rig=batch.rig[:, frames],
+                   global_from_ego=batch.global_from_ego[:, frames], timestamps=batch.timestamps[:, frames],
+                   boxes=[[row[index] for index in frames] for row in batch.boxes],
+                   meta=[[row[index] for index in frames] for row in batch.meta])
+    for ours, theirs in zip(found, model(clip, mode="tensor")):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -57,6 +57,7 @@ def test_voxels_join_their_history_as_in_fbbev(golden):
                            torch.cat((torch.where(fresh[:, None], time, times), time), dim=1), fresh)
         voxels = inputs["curr"].permute(0, 1, 4, 2, 3).flatten(1, 2)  # [B C Y X Z] -> [B C*Z Y X]
         with torch.no_grad():
+            state = torch.where(fresh.view(-1, 1, 1, 1), fusion.begin(voxels), state)
             fused, state = fusion(voxels, state, *fusion.plan(motion))
         poses, times, last_jitter = motion.global_from_ego[:, 1:], motion.timestamps[:, 1:], jitter
         ours = fused.unflatten(1, (-1, fusion.heights)).permute(0, 1, 3, 4, 2)

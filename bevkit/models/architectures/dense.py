@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -135,15 +134,21 @@ class DenseBEV(BaseModel):
     def temporal_plan(self, motion: EgoMotion) -> Plan:
         """Plans all that reads the past, over R past instants and the present.
 
-        The plan is the view transformer's motion plan, if it is recurrent, and then the fusion's; named, so that the
-        inputs of an exported graph have names.
+        The plan is ``known`` [B], 0 where a scene begins, if the fusion keeps something; the view transformer's motion
+        plan, if it is recurrent; and the fusion's; named, so that the inputs of an exported graph have names.
         """
+        parts = {"known": (~motion.fresh).float()} if self._keeps else {}
+        if self.recurrent:
+            view = self.motion_plan(motion)
+            parts.update(zip((f"motion_{name}" for name in fields_of(view)), view))
         fusion = self.fusion_plan(motion)
-        if not self.recurrent:
-            return fusion
-        view = self.motion_plan(motion)
-        names = (*(f"motion_{name}" for name in fields_of(view)), *fields_of(fusion))
-        return namedtuple("Plan", names)(*view, *fusion)
+        parts.update(zip(fields_of(fusion), fusion))
+        return namedtuple("Plan", parts)(*parts.values())
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether the fusion keeps something from instant to instant, which a beginning scene has to make up."""
+        return self.temporal is not None and self.temporal.instants > 0
 
     def fusion_plan(self, motion: EgoMotion) -> Plan:
         """Plans the fusion over the newest of the instants; empty without a fusion."""
@@ -172,7 +177,7 @@ class DenseBEV(BaseModel):
         return view, features
 
     def fuse(self, bev: Tensor, past: Tensor, memory: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
-        """Joins the present [B C Y X] with the past [B S C Y X] or the memory [B M Y X]: (fused, memory)."""
+        """Joins the present [B C Y X] with the past [B S C Y X] or the memory [B M Y X]: (fused, new memory)."""
         if isinstance(self.temporal, RecurrentFusion):
             return self.temporal(bev, memory, *plan)
         if isinstance(self.temporal, WindowFusion):
@@ -192,15 +197,28 @@ class DenseBEV(BaseModel):
 
         This is what is exported.
         """
-        motion, fusion_plan = self._motion_and_fusion(temporal_plan)
+        known, motion, fusion_plan = self._parts_of(temporal_plan)
         view, _ = self.bev_of(images, view_plan, past[:, -1:], motion)
+        if known is not None:
+            past, memory = self._made_up(known, view.bev, past, memory)
         fused, memory = self.fuse(view.bev, past, memory, fusion_plan)
         past = torch.cat((past, view.bev.unsqueeze(1)), dim=1)[:, 1:] if self.past else past
         return StepOutput(self.head_of(fused)[0], past, memory)
 
-    def _motion_and_fusion(self, temporal_plan: Plan) -> tuple[Plan, Plan]:
-        first = self.view_transformer.motion_inputs if self.recurrent else 0
-        return temporal_plan[:first], temporal_plan[first:]
+    def _parts_of(self, temporal_plan: Plan) -> tuple[Tensor | None, Plan, Plan]:
+        """Takes a temporal plan apart: known or None, the view transformer's motion plan, the fusion's plan."""
+        first = int(self._keeps)
+        middle = first + (self.view_transformer.motion_inputs if self.recurrent else 0)
+        return temporal_plan[0] if first else None, temporal_plan[first:middle], temporal_plan[middle:]
+
+    def _made_up(self, known: Tensor, bev: Tensor, past: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Lets the present [B C Y X] stand in for past and memory where a scene begins (``known`` [B] is 0)."""
+        there = known.view(-1, 1, 1, 1) > 0
+        if self.past:
+            past = torch.where(there.unsqueeze(1), past, bev.unsqueeze(1))
+        if isinstance(self.temporal, RecurrentFusion):
+            memory = torch.where(there, memory, self.temporal.begin(bev))
+        return past, memory
 
     # ---- clips and streams -------------------------------------------------------------------------------------
 
@@ -258,14 +276,12 @@ class DenseBEV(BaseModel):
 
     def _fused_over(self, bev: Tensor, motion: EgoMotion, history: int) -> Tensor:
         """Fuses the maps [B T C Y X] of a clip for its last frame; a recurrent fusion runs through all of them."""
-        frames = bev.shape[1]
-        memory = bev.new_zeros(len(bev), self.memory, *self.grid.shape)
-        if not self.memory:
-            plan = self.fusion_plan(replace(motion, fresh=torch.zeros_like(motion.fresh)))
-            return self.fuse(bev[:, -1], bev[:, :-1], memory, plan)[0]
-        for time in range(frames):
+        if not isinstance(self.temporal, RecurrentFusion):
+            return self.fuse(bev[:, -1], bev[:, :-1], bev[:, 0, :0], self.fusion_plan(motion))[0]
+        memory = self.temporal.begin(bev[:, 0])
+        for time in range(bev.shape[1]):
             with self._as_history(time < history):
-                fused, memory = self.fuse(bev[:, time], bev[:, :time], memory,
+                fused, memory = self.fuse(bev[:, time], bev[:, :0], memory,
                                           self.fusion_plan(self._until(motion, time)))
         return fused
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
 from bevkit.structures import EgoMotion
@@ -57,15 +56,9 @@ class RecurrentFusion(TemporalFusion):
     instants = 1
 
     @abstractmethod
+    def begin(self, bev: Tensor) -> Tensor:
+        """Returns the memory [B M Y X] with which a scene begins, of its first map [B C Y X]."""
+
+    @abstractmethod
     def forward(self, bev: Tensor, memory: Tensor, *plan: Tensor) -> tuple[Tensor, Tensor]:
         """Fuses the present [B C Y X] and the memory [B M Y X]; returns ([B C' Y X], the memory [B M Y X] now)."""
-
-
-def where_known(known: Tensor, past: Tensor, present: Tensor) -> Tensor:
-    """Takes ``past`` [B ..] where ``known`` [B] is 1, and what stands in for it where it is 0."""
-    return torch.where(known.view(-1, *(1,) * (past.dim() - 1)) > 0, past, present)
-
-
-def known_of(motion: EgoMotion) -> Tensor:
-    """Returns [B] float64, 0 where a scene begins: a number, for it is an input of exported graphs."""
-    return (~motion.fresh).to(motion.global_from_ego.dtype)

@@ -10,17 +10,16 @@ from torch import Tensor, nn
 
 from bevkit.geometry.rigid import inverse
 from bevkit.geometry.warp import affine_theta, warp_affine
-from bevkit.models.temporal.base import RecurrentFusion, known_of, where_known
+from bevkit.models.temporal.base import RecurrentFusion
 from bevkit.registry import MODELS
 from bevkit.structures import BEVGrid, EgoMotion
 
 
 class HistoryPlan(NamedTuple):
-    """warp [B 2 3] or [B 3 4] moves the stack to the present, ages [B K+1] in seconds, present first; known [B]."""
+    """warp [B 2 3] or [B 3 4] moves the stack to the present, ages [B K+1] in seconds, present first; float32."""
 
     warp: Tensor
     ages: Tensor
-    known: Tensor
 
 
 @MODELS.register_module()
@@ -62,7 +61,7 @@ class HistoryStack(RecurrentFusion):
         else:
             warp = self._warp_of_voxels(past_from_now)
         ages = (motion.timestamps[:, -1:] - motion.timestamps).flip(1)  # [B K+1]
-        return HistoryPlan(warp.float(), ages.float(), known_of(motion).float())
+        return HistoryPlan(warp.float(), ages.float())
 
     def _warp_of_voxels(self, past_from_now: Tensor) -> Tensor:
         """Plans `F.affine_grid` [B 3 4] for align_corners=False: coordinates -1 .. 1 from low to high edge."""
@@ -78,10 +77,12 @@ class HistoryStack(RecurrentFusion):
         low, high, _ = self.grid.z
         return low, high, (high - low) / self.heights
 
-    def forward(self, bev: Tensor, memory: Tensor, warp: Tensor, ages: Tensor,  # type: ignore[override]
-                known: Tensor) -> tuple[Tensor, Tensor]:
+    def begin(self, bev: Tensor) -> Tensor:
+        return bev.repeat(1, self.past, 1, 1)
+
+    def forward(self, bev: Tensor, memory: Tensor,  # type: ignore[override]
+                warp: Tensor, ages: Tensor) -> tuple[Tensor, Tensor]:
         present = bev.unsqueeze(1)  # [B 1 C*Z Y X]
-        memory = where_known(known, memory.unflatten(1, (self.past, -1)), present).flatten(1, 2)
         moved = self._warped(memory.float(), warp.float()).to(bev.dtype).unflatten(1, (self.past, -1))
         frames = torch.cat((present, moved), dim=1)  # [B K+1 C*Z Y X]
         voxels = self._voxels(frames.flatten(0, 1))  # [B*(K+1) C Z*Y X]

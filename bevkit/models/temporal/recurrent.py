@@ -9,17 +9,16 @@ from torch import Tensor, nn
 
 from bevkit.geometry.rigid import inverse
 from bevkit.geometry.warp import affine_theta, warp_affine
-from bevkit.models.temporal.base import RecurrentFusion, known_of, where_known
+from bevkit.models.temporal.base import RecurrentFusion
 from bevkit.registry import MODELS
 from bevkit.structures import BEVGrid, EgoMotion
 
 
 class RecurrentPlan(NamedTuple):
-    """theta [B 2 3] warps the memory to the present, elapsed [B] is its age in seconds, known [B] 0 at a beginning."""
+    """theta [B 2 3] warps the memory to the present, elapsed [B] is its age in seconds; float32."""
 
     theta: Tensor
     elapsed: Tensor
-    known: Tensor
 
 
 @MODELS.register_module()
@@ -54,19 +53,19 @@ class RecurrentMemory(RecurrentFusion):
         past, now = motion.global_from_ego.unbind(dim=1)  # [B 4 4]
         theta = affine_theta(inverse(past) @ now, self.grid.cells_from_metric_matrix(), self.grid.shape)
         elapsed = motion.timestamps[:, 1] - motion.timestamps[:, 0]
-        return RecurrentPlan(theta.float(), elapsed.float(), known_of(motion).float())
+        return RecurrentPlan(theta.float(), elapsed.float())
 
-    def forward(self, bev: Tensor, memory: Tensor, theta: Tensor, elapsed: Tensor,  # type: ignore[override]
-                known: Tensor) -> tuple[Tensor, Tensor]:
+    def begin(self, bev: Tensor) -> Tensor:
+        return torch.cat((bev, bev.new_zeros(len(bev), self.side_channels, *bev.shape[2:])), dim=1)
+
+    def forward(self, bev: Tensor, memory: Tensor,  # type: ignore[override]
+                theta: Tensor, elapsed: Tensor) -> tuple[Tensor, Tensor]:
         channels = bev.shape[1]
         # In float32 under mixed precision too: half a cell is lost where bfloat16 rounds the sampled positions.
-        past = where_known(known, memory[:, :channels], bev)
-        moved = warp_affine(past.float(), theta.float()).to(bev.dtype)
+        moved = warp_affine(memory[:, :channels].float(), theta.float()).to(bev.dtype)
         fused = self.fuse(torch.cat((moved, bev), dim=1))  # [B C Y X]
         if self.side_channels:
             seconds = elapsed.to(bev.dtype).view(-1, 1, 1, 1)  # one number a sample: the map would hold no other
-            before = memory[:, channels:, :1, :1]
-            before = where_known(known, before, torch.zeros_like(before))
-            time = self.join(torch.cat((before, self.embed(seconds)), dim=1))  # [B E 1 1]
+            time = self.join(torch.cat((memory[:, channels:, :1, :1], self.embed(seconds)), dim=1))  # [B E 1 1]
             fused = torch.cat((fused, time.expand(-1, -1, *bev.shape[2:])), dim=1)  # [B C+E Y X]
         return fused, fused

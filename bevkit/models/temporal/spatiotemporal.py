@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bevkit.geometry.rigid import inverse, motion_vector
 from bevkit.geometry.warp import affine_theta, affine_theta_fiery, warp_affine
-from bevkit.models.temporal.base import WindowFusion, known_of, where_known
+from bevkit.models.temporal.base import WindowFusion
 from bevkit.registry import MODELS
 from bevkit.structures import BEVGrid, EgoMotion
 
@@ -18,14 +18,10 @@ Order = Literal["oldest_first", "newest_first"]
 
 
 class AlignPlan(NamedTuple):
-    """theta [B S 2 3] warps past maps to the present (`warp_affine`), motion [B S+1 6] fills the planes.
-
-    known [B] is 0 where a scene begins: the present then stands in for its past.
-    """
+    """theta [B S 2 3] warps past maps to the present (`warp_affine`), motion [B S+1 6] fills the planes; float32."""
 
     theta: Tensor
     motion: Tensor
-    known: Tensor
 
 
 @MODELS.register_module()
@@ -65,13 +61,12 @@ class AlignAndStack(WindowFusion):
         else:
             theta = affine_theta(inverse(past) @ now, self.grid.cells_from_metric_matrix(), self.grid.shape,
                                  low_edge=self.warp == "low_edge")
-        return AlignPlan(theta.float(), steps.float(), known_of(motion).float())
+        return AlignPlan(theta.float(), steps.float())
 
     def forward(self, bev: Tensor, past: Tensor,  # type: ignore[override]
-                theta: Tensor, motion: Tensor, known: Tensor) -> Tensor:
+                theta: Tensor, motion: Tensor) -> Tensor:
         frames = bev.unsqueeze(1)  # [B 1 C Y X]
         if self.past:
-            past = where_known(known, past, frames)
             # In float32 under mixed precision too: half a cell is lost where bfloat16 rounds the sampled positions.
             moved = warp_affine(past.flatten(0, 1).float(), theta.flatten(0, 1).float()).to(bev.dtype)  # [B*S C Y X]
             frames = torch.cat((moved.unflatten(0, past.shape[:2]), frames), dim=1)  # [B S+1 C Y X]
