@@ -2,12 +2,14 @@
 
     bevkit world data/world_102 --scenes 100 --seed 102
     bevkit world data/world_103 --scenes 8 --seed 103
-    bevkit train configs/synthetic/powerbev_static.py --amp bf16 --dataroot data/world_102 --version v1.0-trainval \
-        --set train_dataloader.dataset.split=None train_cfg.max_epochs=5 param_scheduler.1.T_max=5 \
-        train_cfg.val_interval=5 val_dataloader.dataset.dataroot=data/world_103 \
-        val_dataloader.dataset.version=v1.0-mini val_dataloader.dataset.split=None
-    bevkit train configs/synthetic/powerbev_start.py --amp bf16 --checkpoint work_dirs/powerbev_static/iter_3330.pth
-    python tools/publish_checkpoint.py work_dirs/powerbev_start/iter_3400.pth configs/synthetic/powerbev.pth --half
+    bevkit train configs/synthetic/powerbev_static.py --amp bf16 --set train_dataloader.dataset.split=None \
+        train_dataloader.dataset.dataroot=data/world_102 train_dataloader.dataset.version=v1.0-trainval \
+        val_dataloader.dataset.dataroot=data/world_103 val_dataloader.dataset.split=None \
+        train_cfg.max_epochs=5 train_cfg.val_interval=5 param_scheduler.1.T_max=5
+    bevkit train configs/synthetic/powerbev_start.py --amp bf16 \
+        --checkpoint work_dirs/synthetic_powerbev_static/iter_3330.pth
+    python tools/publish_checkpoint.py work_dirs/synthetic_powerbev_start/iter_3400.pth \
+        configs/synthetic/powerbev.pth --half
 
 The weights that lie beside this file were made so. Held-out scores stand in docs/results.md.
 """
