@@ -95,10 +95,11 @@ def sigmoid(logits):
 
 
 def best_of(scores, count):
-    """Returns the places of the best ``count`` scores [N], best first."""
+    """Returns the places of the best ``count`` scores [N], best first; of equal ones the first comes first."""
     count = min(count, len(scores))
-    best = np.argpartition(-scores, count - 1)[:count]
-    return best[np.argsort(-scores[best], kind="stable")]
+    worst = np.partition(scores, len(scores) - count)[len(scores) - count]
+    places = np.flatnonzero(scores >= worst)
+    return places[np.argsort(-scores[places], kind="stable")][:count]
 
 
 def inside(boxes, center_range):

@@ -101,3 +101,9 @@ def test_a_stream_decodes_by_its_manifest():
     check(stream.decoded(outputs, dict(decode=settings(coder))), coder.decode(query)[0])
     with pytest.raises(ValueError, match="got FieryCoder"):
         stream.decoded({}, dict(decode=dict(type="FieryCoder")))
+
+
+def test_of_equal_scores_the_first_comes_first():
+    scores = np.array([0.2, 0.5, 0.9, 0.5, 0.5, 0.1], np.float32)
+    assert vehicle.best_of(scores, 3).tolist() == [2, 1, 3]
+    assert vehicle.best_of(scores, 99).tolist() == [2, 1, 3, 4, 0, 5]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bevkit.models.coders import CenterPointCoder, QueryBoxCoder
-from bevkit.models.coders.boxes import boxes_of
+from bevkit.models.coders.boxes import best_of, boxes_of
 from bevkit.models.coders.heatmaps import draw_peaks, gaussian_radius
 from bevkit.structures import BEVGrid, Boxes3D, Detections3D
 from bevkit.structures.classes import CLASSES
@@ -121,3 +121,10 @@ def test_peaks_are_symmetric_and_end():
     drawn = draw_peaks((9, 11), torch.tensor([[5, 4], [0, 0]]), torch.tensor([2, 1]))
     assert drawn[4, 5] == drawn[0, 0] == 1 and torch.equal(drawn[2:7, 3:8], drawn[2:7, 3:8].T)
     assert (drawn > 0).sum() == 25 + 4
+
+
+def test_of_equal_scores_the_first_comes_first():
+    scores = torch.tensor([0.2, 0.5, 0.9, 0.5, 0.5, 0.1])
+    best, places = best_of(scores, 3)
+    assert places.tolist() == [2, 1, 3] and torch.equal(best, scores[places])
+    assert best_of(scores, 99)[1].tolist() == [2, 1, 3, 4, 0, 5]

@@ -46,3 +46,20 @@ def padded(values: Tensor, count: int, filler: float) -> Tensor:
 def detections(boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections3D:
     """Makes a result of boxes [A 9], scores [A] and labels [A]."""
     return Detections3D(Boxes3D.predicted(boxes[:, :3], boxes[:, 3:6], boxes[:, 6], boxes[:, 7:], labels), scores)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Returns the sigmoid as float32, rounded once from double precision, so that every machine has the same order."""
+    return logits.detach().double().sigmoid().float()
+
+
+def best_of(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Returns the best ``count`` of scores [N], best first, and their places; of equal ones the first comes first.
+
+    `torch.topk` leaves open which of equal scores it takes, and where no camera looks many cells are equal.
+    """
+    count = min(count, len(scores))
+    worst = scores.topk(count).values[-1]
+    places = (scores >= worst).nonzero().squeeze(1)
+    best, order = scores[places].sort(descending=True, stable=True)
+    return best[:count], places[order[:count]]

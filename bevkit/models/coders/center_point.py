@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from bevkit.geometry.box_codes import boxes_from_code
-from bevkit.models.coders.boxes import Range, boxes_of, detections, inside, visible_truth
+from bevkit.models.coders.boxes import (
+    Range,
+    best_of,
+    boxes_of,
+    detections,
+    inside,
+    probabilities,
+    visible_truth,
+)
 from bevkit.models.coders.heatmaps import draw_peaks, gaussian_radius
 from bevkit.ops.nms import circle_nms, rotated_nms, size_aware_nms
 from bevkit.registry import MODELS
@@ -161,7 +169,7 @@ class CenterPointCoder:
             a result a sample, task by task, each best first.
         """
         codes = torch.cat((raw.offset, raw.height, raw.size, raw.heading, raw.velocity), dim=2)  # [B G 10 Y X]
-        scores = raw.heatmap.detach().float().sigmoid()
+        scores = probabilities(raw.heatmap)
         return [self._decode_sample(*sample) for sample in zip(scores, codes.detach().float())]
 
     def _decode_sample(self, scores: Tensor, codes: Tensor) -> Detections3D:
@@ -180,7 +188,7 @@ class CenterPointCoder:
         Args: scores [k Y X] in 0..1, codes [10 Y X].
         """
         cells, columns = self.grid.cells, self.grid.shape[1]
-        best, place = scores.flatten().topk(min(self.max_peaks, scores.numel()))  # [k*Y*X] -> [A]
+        best, place = best_of(scores.flatten(), self.max_peaks)  # [k*Y*X] -> [A]
         channel, cell = place // cells, place % cells
         code = codes.flatten(1)[:, cell].T  # [A 10]
         corner = torch.stack((cell % columns, cell // columns), dim=1)

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from bevkit.geometry.box_codes import boxes_from_code, code_from_boxes
-from bevkit.models.coders.boxes import Range, boxes_of, detections, inside, padded, visible_truth
+from bevkit.models.coders.boxes import (
+    Range,
+    best_of,
+    boxes_of,
+    detections,
+    inside,
+    padded,
+    probabilities,
+    visible_truth,
+)
 from bevkit.registry import MODELS
 from bevkit.structures import BEVClip, BEVGrid, Detections3D
 from bevkit.structures.classes import CLASSES, class_indices
@@ -72,11 +81,11 @@ class QueryBoxCoder:
 
     def decode(self, raw: ScoresAndBoxes) -> list[Detections3D]:
         """Takes the best (query, class) pairs of the last layer, best first."""
-        scores, codes = raw.scores[-1].detach().float().sigmoid(), raw.boxes[-1].detach().float()
+        scores, codes = probabilities(raw.scores[-1]), raw.boxes[-1].detach().float()
         return [self._decode(*sample) for sample in zip(scores, codes)]
 
     def _decode(self, scores: Tensor, codes: Tensor) -> Detections3D:
-        best, place = scores.flatten().topk(min(self.max_boxes, scores.numel()))  # [Q*K] -> [A]
+        best, place = best_of(scores.flatten(), self.max_boxes)  # [Q*K] -> [A]
         query, channel = place // scores.shape[1], place % scores.shape[1]
         boxes = boxes_from_code(codes[query])  # [A 9]
         keep = inside(boxes, self.center_range) & self._sure(best)
