@@ -38,11 +38,12 @@ def kill_after(runner, iterations: int) -> None:
     runner.train_loop.run_iter = dying
 
 
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path, tiny_overrides):
+@pytest.mark.parametrize("moment", [4, 3])  # in the middle of the second epoch; after the first one's last step
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path, tiny_overrides, moment):
     overrides = [*tiny_overrides, "default_hooks.checkpoint.interval=1", "train_cfg.val_interval=9"]
     whole = train(tmp_path / "whole", overrides)
     runner = build_runner(load_config(CONFIG, overrides), tmp_path / "killed")
-    kill_after(runner, 4)
+    kill_after(runner, moment)
     with pytest.raises(Killed):
         runner.train()
     resumed = train(tmp_path / "killed", overrides, resume=True)
