@@ -121,7 +121,8 @@ def suppress(nms, boxes, scores, channel, most):
             (np.abs(y[:, None] - y) <= scale * (across_y[:, None] + across_y) / 2)
     else:
         order = order[:most]
-        scale = np.broadcast_to(nms.get("scale", 1.0), channel.max(initial=0) + 1)[channel[order]]
+        scale = np.asarray(nms.get("scale", 1.0))
+    scale = scale[channel[order]] if scale.ndim else np.full(len(order), scale)
         footprints = boxes[order][:, [0, 1, 3, 4, 6]].astype(np.float64)
         footprints[:, 2:4] *= scale[:, None]
         conflicts = rotated_iou(footprints) > nms["overlap"]

@@ -51,6 +51,16 @@ def test_center_point(kind):
         assert check(vehicle.decode_center_point(outputs, settings(coder), grid), twin) > 50
 
 
+@pytest.mark.parametrize("seen", [range(10), [0]])  # all classes, or cars alone
+def test_scales_of_classes(seen):
+    scales = (1.0, (0.7, 0.7), (0.4, 0.55), 1.1, (1.0, 1.0), (4.5, 9.0))  # BEVDet's
+    coder = CenterPointCoder(GRID, nms=[dict(kind="rotated", overlap=0.2, scale=scale) for scale in scales])
+    raw, grid = center_maps(1, 4), dict(x=GRID.x, y=GRID.y)
+    raw.heatmap[:, [index for index in range(10) if index not in seen]] = -99
+    outputs = {name: value[0].numpy() for name, value in raw._asdict().items()}
+    assert check(vehicle.decode_center_point(outputs, settings(coder), grid), coder.decode(raw)[0]) > 20
+
+
 def test_nothing_found():
     coder, raw = CenterPointCoder(GRID, nms=KINDS["rotated"]), center_maps(1, 0)
     outputs = {name: value[0].numpy() for name, value in raw._replace(heatmap=raw.heatmap - 99)._asdict().items()}
