@@ -122,7 +122,7 @@ def suppress(nms, boxes, scores, channel, most):
     else:
         order = order[:most]
         scale = np.asarray(nms.get("scale", 1.0))
-    scale = scale[channel[order]] if scale.ndim else np.full(len(order), scale)
+        scale = scale[channel[order]] if scale.ndim else np.full(len(order), scale)
         footprints = boxes[order][:, [0, 1, 3, 4, 6]].astype(np.float64)
         footprints[:, 2:4] *= scale[:, None]
         conflicts = rotated_iou(footprints) > nms["overlap"]
