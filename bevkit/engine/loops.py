@@ -36,7 +36,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.dataloader.dataset.set_epoch(self._epoch)
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
-        if done < len(self.dataloader):  # after a kill between the last step and the epoch's end nothing is left to read
+        if done < len(self.dataloader):  # else killed between the last step and the epoch's end: nothing is left
             self.dataloader.sampler.start = done * self.dataloader.batch_size
         batches = iter(self.dataloader)
         if self.random_state is not None:

@@ -100,3 +100,14 @@ def camera_numbers(rig: CameraRig, augmentation: Tensor | None = None) -> Tensor
                *aug[..., 0, :].unbind(-1), *aug[..., 1, :].unbind(-1),
                turn[..., 0, 0], turn[..., 0, 1], turn[..., 1, 0], turn[..., 1, 1], turn[..., 2, 2])
     return torch.cat((torch.stack(numbers, dim=-1), rig.ego_from_camera[..., :3, :].flatten(-2)), dim=-1).float()
+
+
+def split_maps(maps: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Splits the output of a depth net [V D+C H W]: distribution over depths [V D H W], the same exact, context.
+
+    The exact one is float32 also under mixed precision: near 0 and 1 the loss of a depth has gradients that a
+    distribution rounded to bfloat16 turns into noise.
+    """
+    context = maps[:, bins:]
+    exact = maps[:, :bins].softmax(dim=1, dtype=torch.promote_types(maps.dtype, torch.float32))
+    return exact.to(context.dtype), exact, context

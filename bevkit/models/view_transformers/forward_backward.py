@@ -14,6 +14,7 @@ from bevkit.models.layers.deformable_attention import CameraAttention, FeedForwa
 from bevkit.models.layers.map_embedding import MapEmbedding, map_places
 from bevkit.models.layers.seen_queries import EveryQuery, EverySight, SeenQueries, Sight
 from bevkit.models.view_transformers.base import ViewOutput, ViewTransformer
+from bevkit.models.view_transformers.depth_net import split_maps
 from bevkit.models.view_transformers.lift_splat import LiftSplat
 from bevkit.models.view_transformers.pillars import Pillars, check_pixel_origin, look_at, pillar_points
 from bevkit.registry import MODELS
@@ -133,13 +134,12 @@ class ForwardBackward(ViewTransformer):
         lift, places, seen = plan[:split], plan[split].flatten(0, 1), plan[split + 1:]
         numbers = len(lift) - self.lift.depth_net.plan_length
         maps = self.lift.depth_net(features[0], *lift[numbers:])  # [M*N D+C H W]
-        depth = maps[:, :len(self.lift.depths)].softmax(dim=1)
-        context = maps[:, len(self.lift.depths):]
+        depth, exact, context = split_maps(maps, len(self.lift.depths))
         coarse = self.lift.pooling(depth, context, *lift[:numbers]) / self.grid.heights  # [M C Y X]
         logits = None if self.proposal is None else self.proposal(coarse)  # [M 1 Y X]
         wanted = None if logits is None else (logits.sigmoid() > self.threshold).to(coarse.dtype).flatten(1)  # [M Q]
         refined = self.refine(coarse, context, depth, places, self.queries.sight(*seen), wanted)
-        return ViewOutput(coarse + refined if self.readd else refined, depth, logits)
+        return ViewOutput(coarse + refined if self.readd else refined, exact, logits)
 
     def refine(self, coarse: Tensor, context: Tensor, depth: Tensor, places: Tensor, sight: Sight,
                wanted: Tensor | None) -> Tensor:

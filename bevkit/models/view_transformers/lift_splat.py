@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bevkit.models.view_transformers.base import ViewOutput, ViewTransformer
+from bevkit.models.view_transformers.depth_net import split_maps
 from bevkit.models.view_transformers.frustum import Frustum, cells_of, check_indexing
 from bevkit.ops.bev_pool import SortedPooling
 from bevkit.ops.bev_pool_tables import TablePooling
@@ -86,12 +87,12 @@ class LiftSplat(ViewTransformer):
     def forward(self, features: tuple[Tensor, ...], *plan: Tensor) -> ViewOutput:
         count = len(plan) - self.depth_net.plan_length
         maps = self.depth_net(features[0], *plan[count:])  # [M*N D+C H W]
-        depth, context = maps[:, :len(self.depths)].softmax(dim=1), maps[:, len(self.depths):]
+        depth, exact, context = split_maps(maps, len(self.depths))
         if self.aggregation is None:
-            return ViewOutput(self.pooling(depth, context, *plan[:count]), depth)
+            return ViewOutput(self.pooling(depth, context, *plan[:count]), exact)
         lifted = self.aggregation(depth, context)  # [M*N D C H W]
         lifted = lifted.flatten(0, 1)  # [M*N*D C H W]
-        return ViewOutput(self.pooling(torch.ones_like(lifted[:, :1]), lifted, *plan[:count]), depth)
+        return ViewOutput(self.pooling(torch.ones_like(lifted[:, :1]), lifted, *plan[:count]), exact)
 
     def exportable(self) -> LiftSplat:
         twin = copy.copy(self)  # shallow: the same parameters

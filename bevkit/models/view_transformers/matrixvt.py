@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bevkit.models.view_transformers.base import ViewOutput, ViewTransformer
+from bevkit.models.view_transformers.depth_net import split_maps
 from bevkit.models.view_transformers.frustum import Frustum, cells_of, check_indexing
 from bevkit.ops.ring_ray import MAPS, DenseRingRay, SparseRingRay
 from bevkit.registry import MODELS
@@ -84,10 +85,10 @@ class MatrixVT(ViewTransformer):
     def forward(self, features: tuple[Tensor, ...], *plan: Tensor) -> ViewOutput:
         count = len(plan) - self.depth_net.plan_length
         maps = self.depth_net(features[0], *plan[count:])  # [M*N D+C H W]
-        depth, context = maps[:, :len(self.depths)].softmax(dim=1), maps[:, len(self.depths):]
+        depth, exact, context = split_maps(maps, len(self.depths))
         row_depth = self.depth_squeeze(context, depth)  # [M*N D W]
         row = self.feature_squeeze(context)  # [M*N C W]
-        return ViewOutput(self.ring_ray(row.device)(row_depth, row, *plan[:count]), depth)
+        return ViewOutput(self.ring_ray(row.device)(row_depth, row, *plan[:count]), exact)
 
     def exportable(self) -> MatrixVT:
         twin = copy.copy(self)  # shallow: the same parameters

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bevkit.models.auxiliaries import LidarDepthLoss
+from bevkit.models.view_transformers.depth_net import split_maps
 from bevkit.structures import Trace
 
 NOTHING = torch.zeros(0)
@@ -46,3 +47,16 @@ def test_says_what_is_missing():
         loss.loss(trace_of(torch.zeros(1, 4, 2, 2)), {})
     with pytest.raises(ValueError, match="view transformer that has one"):
         loss.loss(trace_of(None), {"depth": NOTHING})
+
+
+def test_sure_depths_give_finite_gradients_in_bfloat16():
+    """A distribution that rounds to 1 in bfloat16 must not turn its small error into a huge gradient."""
+    maps = torch.zeros(1, 12, 1, 1)
+    maps[0, 3] = 9.0  # sure, and wrong
+    logits = maps.bfloat16().requires_grad_()
+    _, exact, context = split_maps(logits, 10)
+    assert exact.dtype == torch.float32 and context.dtype == torch.bfloat16
+    loss = LidarDepthLoss((2.0, 12.0, 1.0), weight=1.0)
+    found = loss.loss(Trace((), exact, NOTHING, NOTHING, NOTHING), {"depth": torch.full((1, 1, 1, 1, 1), 8.5)})
+    found["loss_depth"].backward()
+    assert 0 < logits.grad.abs().max() < 10
