@@ -1,4 +1,4 @@
-"""MatrixVT for the synthetic world: bevdepth.py with its view transformer. Measured here: not trained yet.
+"""MatrixVT for the synthetic world: bevdepth.py with its view transformer. Measured here: 200 steps.
 
     bevkit train configs/synthetic/matrixvt.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth --amp bf16
 """
