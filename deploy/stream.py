@@ -16,6 +16,8 @@ from decode_boxes import decode_center_point, decode_query_boxes
 from plan import view_inputs
 from plan_motion import temporal_inputs
 
+FORMAT = 2  # of the manifests that this program reads
+
 
 def onnx_runtime(path):
     """Returns a function that runs an ONNX file: dict of named arrays -> dict of named arrays."""
@@ -74,6 +76,8 @@ class Stream:
                  max_gap=2.0, max_speed=70.0, keep_every=0.0):
         onnx_path = Path(onnx_path)
         self.manifest = json.loads((onnx_path.parent / "manifest.json").read_text())
+        if self.manifest["format"] != FORMAT:
+            raise ValueError(f"manifest: expected format {FORMAT}, got {self.manifest['format']}; export again")
         self.run = run or onnx_runtime(onnx_path)
         self.rig, self.intrinsics = (image_from_camera, ego_from_camera), intrinsics
         self.replan_angle, self.max_gap, self.max_speed = replan_angle, max_gap, max_speed

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bevkit.geometry import rigid
-from bevkit.registry import MODELS, TRANSFORMS
+from bevkit.registry import TRANSFORMS, built
 from bevkit.structures import BEVClip, BEVGrid
 
 
@@ -27,8 +27,7 @@ class PastTargets:
 
     def __init__(self, coder: Any, grid: BEVGrid | Mapping[str, Any], back: int = 1) -> None:
         grid = grid if isinstance(grid, BEVGrid) else BEVGrid(**grid)
-        self.coder = MODELS.build(coder, default_args=dict(grid=grid)) if isinstance(coder, dict) else coder
-        self.back = back
+        self.coder, self.back = built(coder, grid=grid), back
 
     def __call__(self, clip: BEVClip, rng: np.random.Generator) -> BEVClip:
         index = clip.past - 1 - self.back

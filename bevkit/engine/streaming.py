@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine import Config, dist
 from mmengine.registry import DATA_SAMPLERS, LOOPS
-from mmengine.runner import TestLoop, ValLoop
+from mmengine.runner import TestLoop
 from torch import Tensor
 
 from bevkit.structures import BEVBatch, TemporalState
@@ -37,8 +37,8 @@ class SceneBatches:
                              "past=1: a stream brings its own past")
         scenes = dataset.clip_scenes()
         rank, world = dist.get_rank(), dist.get_world_size()
-        self.scenes = [np.flatnonzero(scenes == scene).tolist() for scene in np.unique(scenes)][rank::world]
-        self.batches = list(side_by_side(self.scenes, batch_size))
+        mine = [np.flatnonzero(scenes == scene).tolist() for scene in np.unique(scenes)][rank::world]
+        self.batches = list(side_by_side(mine, batch_size))
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)
@@ -95,42 +95,28 @@ class Streams:
         return self.state.map(lambda tensor: tensor[rows.clamp(min=0)]), rows < 0
 
 
-class _StreamLoop:
-    """What testing and validating have in common; the first base of both loops."""
-
-    runner: Any
-    dataloader: Any
-    evaluator: Any
+@LOOPS.register_module()
+class StreamTestLoop(TestLoop):
+    """mmengine's TestLoop over scenes as streams: `SceneBatches` orders them, `DenseBEV.stream` runs them."""
 
     def run(self) -> dict[str, float]:
         """Streams all scenes and returns the scores."""
-        part = "test" if isinstance(self, TestLoop) else "val"
-        self.runner.call_hook(f"before_{part}")
-        self.runner.call_hook(f"before_{part}_epoch")
+        self.runner.call_hook("before_test")
+        self.runner.call_hook("before_test_epoch")
         self.runner.model.eval()
         model, streams = getattr(self.runner.model, "module", self.runner.model), Streams()
         for index, data in enumerate(self.dataloader):
-            self.runner.call_hook(f"before_{part}_iter", batch_idx=index, data_batch=data)
+            self.runner.call_hook("before_test_iter", batch_idx=index, data_batch=data)
             with torch.no_grad():
                 outputs = streams.predict(model, data["batch"])
             self.evaluator.process(data_samples=outputs, data_batch=data)
-            self.runner.call_hook(f"after_{part}_iter", batch_idx=index, data_batch=data, outputs=outputs)
+            self.runner.call_hook("after_test_iter", batch_idx=index, data_batch=data, outputs=outputs)
         for metric in self.evaluator.metrics:
             metric.results = dealt_out(metric.results)
-        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
-        self.runner.call_hook(f"after_{part}_epoch", metrics=metrics)
-        self.runner.call_hook(f"after_{part}")
+        metrics: dict[str, float] = self.evaluator.evaluate(len(self.dataloader.dataset))
+        self.runner.call_hook("after_test_epoch", metrics=metrics)
+        self.runner.call_hook("after_test")
         return metrics
-
-
-@LOOPS.register_module()
-class StreamTestLoop(_StreamLoop, TestLoop):
-    """mmengine's TestLoop over scenes as streams: `SceneBatches` orders them, `DenseBEV.stream` runs them."""
-
-
-@LOOPS.register_module()
-class StreamValLoop(_StreamLoop, ValLoop):
-    """mmengine's ValLoop over scenes as streams."""
 
 
 def dealt_out(results: list[Any]) -> list[Any]:

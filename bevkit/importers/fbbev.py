@@ -33,8 +33,8 @@ def translate_fbbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> T
         Rule(backward + r"positional_encoding\.col_embed\.weight", VIEW + "position.columns", first_half),
         Rule(backward + r"positional_encoding\.row_embed\.weight", VIEW + "position.rows", second_half),
         Rule(backward + r"transformer\.cams_embeds", None, reason="the authors multiply it by zero"),
-        *(Rule(rf"history_keyframe_{old}_conv\.(.+)", rf"temporal.{new}.\1", _without_voxel_axis)
-          for old, new in (("time", "time"), ("cat", "join"))),
+        Rule(r"history_keyframe_time_conv\.(.+)", r"temporal.time.\1", _without_voxel_axis),
+        Rule(r"history_keyframe_cat_conv\.(.+)", r"temporal.join.\1", _without_voxel_axis),
     ]
     count = sum(name.startswith(VIEW + "layers.") and name.endswith("norms.0.weight") for name in target)
     for layer in range(count):

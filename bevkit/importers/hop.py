@@ -13,14 +13,12 @@ from bevkit.importers.bevdet import bevdet_rules
 from bevkit.importers.bevformer import attention_rules, layer_rules
 from bevkit.importers.centerpoint import center_head_rules
 
-_DECODERS = ("short", "long")
-
 
 def predictor_rules(old: str, new: str, layers: int) -> list[Rule]:
     """Rules of the bi-temporal predictor: prefixes with their last dot, the first a regular expression."""
     rules = [Rule(old + "frame_embeds", new + "frame_embedding"), Rule(old + r"proj\.(.+)", new + r"project.\1"),
              Rule(old + r"input_proj\.(.+)", new + r"narrow.\1"), Rule(old + r"output_proj\.(.+)", new + r"output.\1")]
-    for index, name in enumerate(_DECODERS):
+    for index, name in enumerate(("short", "long")):
         rules.append(Rule(old + rf"queries_{name}\.weight", new + f"queries.{index}"))
         for layer in range(layers):
             theirs, ours = old + rf"decoder_{name}\.layers\.{layer}", f"{new}decoders.{index}.{layer}"

@@ -73,12 +73,6 @@ def score_submission(path: Path, dataroot: str, version: str, split: str | None,
     """
     from nuscenes import NuScenes
     from nuscenes.eval.common.config import config_factory
-    from nuscenes.eval.common.loaders import (
-        add_center_dist,
-        filter_eval_boxes,
-        load_gt_of_sample_tokens,
-        load_prediction_of_sample_tokens,
-    )
     from nuscenes.eval.detection.data_classes import DetectionBox
 
     tables = NuScenes(version, str(dataroot), verbose=False)
@@ -86,17 +80,37 @@ def score_submission(path: Path, dataroot: str, version: str, split: str | None,
     if left_out:
         log.warning("scored without %d keyframes of the split: the data set leaves them out", left_out)
     config = config_factory("detection_cvpr_2019")
+    truth, found = truth_and_found(path, tables, tokens, config, DetectionBox)
+    return score_boxes(truth, found, config)
+
+
+def truth_and_found(path: Path, tables: Any, tokens: Sequence[str], config: Any, kind: type
+                    ) -> tuple[EvalBoxes, EvalBoxes]:
+    """Loads the true boxes of keyframes and those of a results file and drops those that the benchmark does not count.
+
+    Args:
+        tables: the devkit's ``NuScenes``.
+        config: of the benchmark, with ``class_range`` and ``max_boxes_per_sample``.
+        kind: the devkit's ``DetectionBox`` or ``TrackingBox``.
+    """
+    from nuscenes.eval.common.loaders import (
+        add_center_dist,
+        filter_eval_boxes,
+        load_gt_of_sample_tokens,
+        load_prediction_of_sample_tokens,
+    )
+
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that nobody asked for
-        truth = load_gt_of_sample_tokens(tables, list(tokens), DetectionBox)
-    found, _ = load_prediction_of_sample_tokens(str(path), config.max_boxes_per_sample, DetectionBox, list(tokens))
+        truth = load_gt_of_sample_tokens(tables, list(tokens), kind)
+    found, _ = load_prediction_of_sample_tokens(str(path), config.max_boxes_per_sample, kind, list(tokens))
     if not truth.all:
-        raise ValueError(f"metric: expected annotated boxes in the {len(tokens)} keyframes of {version}, got none; "
-                         "use a split with annotations")
+        raise ValueError(f"metric: expected annotated boxes in the {len(tokens)} keyframes of {tables.version}, got "
+                         "none; use a split with annotations")
     for boxes in (truth, found):
         add_center_dist(tables, boxes)
         if boxes.all:  # the devkit's filter stumbles where nothing at all was predicted
             filter_eval_boxes(tables, boxes, config.class_range)
-    return score_boxes(truth, found, config)
+    return truth, found
 
 
 def score_boxes(truth: EvalBoxes, found: EvalBoxes, config: DetectionConfig) -> DetectionMetrics:

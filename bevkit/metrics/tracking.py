@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bevkit.files import write_atomically
-from bevkit.metrics.detection import USES, NuScenesDetectionMetric, Rows
+from bevkit.metrics.detection import USES, NuScenesDetectionMetric, Rows, truth_and_found
 from bevkit.registry import METRICS
 
 if TYPE_CHECKING:
@@ -101,20 +101,15 @@ def track_scenes(results: Mapping[str, Rows], scenes: Sequence[Sequence[tuple[st
     return tracked
 
 
-def score_tracks(path: Path, dataroot: str, version: str, split: str, tokens: Sequence[str]) -> TrackingMetrics:
+def score_tracks(path: Path, tables: Any, split: str, tokens: Sequence[str]) -> TrackingMetrics:
     """Scores a tracking results file on keyframes of a split by the devkit's loaders, filters and `TrackingEval`.
+
+    Args: tables: the devkit's ``NuScenes``.
 
     Raises:
         ValueError: motmetrics is not installed, or there is nothing annotated.
     """
-    from nuscenes import NuScenes
     from nuscenes.eval.common.config import config_factory
-    from nuscenes.eval.common.loaders import (
-        add_center_dist,
-        filter_eval_boxes,
-        load_gt_of_sample_tokens,
-        load_prediction_of_sample_tokens,
-    )
     from nuscenes.eval.tracking.data_classes import TrackingBox
 
     try:
@@ -123,16 +118,7 @@ def score_tracks(path: Path, dataroot: str, version: str, split: str, tokens: Se
     except ImportError as error:
         raise ValueError(MISSING) from error
     config = config_factory("tracking_nips_2019")
-    tables = NuScenes(version, str(dataroot), verbose=False)
-    truth = load_gt_of_sample_tokens(tables, list(tokens), TrackingBox, verbose=False)
-    found, _ = load_prediction_of_sample_tokens(str(path), config.max_boxes_per_sample, TrackingBox, list(tokens))
-    if not truth.all:
-        raise ValueError(f"tracking: expected annotated boxes in the {len(tokens)} keyframes of {version}, got none; "
-                         "use a split with annotations")
-    for boxes in (truth, found):
-        add_center_dist(tables, boxes)
-        if boxes.all:
-            filter_eval_boxes(tables, boxes, config.class_range)
+    truth, found = truth_and_found(path, tables, tokens, config, TrackingBox)
     run = TrackingEval.__new__(TrackingEval)  # its constructor takes whole splits alone
     run.cfg, run.verbose, run.output_dir, run.render_classes = config, False, None, None
     run.tracks_gt, run.tracks_pred = (create_tracks(boxes, tables, split, gt=gt)
@@ -161,12 +147,14 @@ class NuScenesTrackingMetric(NuScenesDetectionMetric):
         """Returns AMOTA, AMOTP, MOTA, MOTP, recall, identity switches, and AMOTA/CLASS, as the devkit has them."""
         if meta["split"] is None:
             raise ValueError("tracking: expected a split, got None; name one of the devkit's or of splits.json")
-        path = folder / "results_tracking.json"
-        tracked = track_scenes(rows, scenes_of(meta["dataroot"], meta["version"], rows), patience=self.patience)
+        from nuscenes import NuScenes
+
+        tables, path = NuScenes(meta["version"], str(meta["dataroot"]), verbose=False), folder / "results_tracking.json"
+        tracked = track_scenes(rows, scenes_of(tables, rows), patience=self.patience)
         write_atomically(path, json.dumps(dict(meta=USES, results=tracked)))
         if meta["split"] == "test":
             return dict(submitted_tracks=float(len({row["tracking_id"] for rows in tracked.values() for row in rows})))
-        metrics = score_tracks(path, meta["dataroot"], meta["version"], meta["split"], list(rows)).serialize()
+        metrics = score_tracks(path, tables, meta["split"], list(rows)).serialize()
         write_atomically(folder / "tracking_summary.json", json.dumps(metrics, indent=2))
         scores = {name: float(metrics[key]) for name, key in (
             ("AMOTA", "amota"), ("AMOTP", "amotp"), ("MOTA", "mota"), ("MOTP", "motp"), ("recall", "recall"),
@@ -174,11 +162,8 @@ class NuScenesTrackingMetric(NuScenesDetectionMetric):
         return scores | {f"AMOTA/{name}": float(value) for name, value in metrics["label_metrics"]["amota"].items()}
 
 
-def scenes_of(dataroot: str, version: str, tokens: Mapping[str, Any]) -> list[list[tuple[str, float]]]:
-    """Groups keyframes by scene, in order: (sample token, seconds)."""
-    from nuscenes import NuScenes
-
-    tables = NuScenes(version, str(dataroot), verbose=False)
+def scenes_of(tables: Any, tokens: Mapping[str, Any]) -> list[list[tuple[str, float]]]:
+    """Groups keyframes of the devkit's ``NuScenes`` by scene, in order: (sample token, seconds)."""
     scenes: dict[str, list[tuple[str, float]]] = {}
     for sample in sorted(tables.sample, key=lambda sample: sample["timestamp"]):
         if sample["token"] in tokens:

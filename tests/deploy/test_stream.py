@@ -173,3 +173,10 @@ def test_a_thousand_instants_take_no_more_memory_than_ten(artefact):
             held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert held[1] - held[0] < 1e5
+
+
+def test_a_manifest_of_another_format_is_refused(artefact, tmp_path):
+    manifest = json.loads((artefact[0] / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(dict(manifest, format=1)))
+    with pytest.raises(ValueError, match="format 2, got 1"):
+        Stream(tmp_path / "model.onnx", None, None, run=lambda inputs: {})

@@ -98,8 +98,7 @@ def stages_of(model: DenseBEV, batch: Any) -> list[tuple[str, Callable[[], Any],
     fused, _ = model.fuse(bev[:, -1], bev[:, :-1], memory, plan)
     if model.temporal is not None:
         stages.append(("temporal fusion", lambda: model.fuse(bev[:, -1], bev[:, :-1], memory, plan), model.temporal))
-    side = model.temporal.side_channels if model.temporal is not None else 0
-    fused, sides = fused[:, :fused.shape[1] - side], (fused[:, fused.shape[1] - side:],) if side else ()
+    fused, sides = model.parted(fused)
     if model.bev_encoder is not None:
         raw_bev, fused = fused, model.bev_encoder(fused)
         stages.append(("BEV encoder", lambda: model.bev_encoder(raw_bev), model.bev_encoder))

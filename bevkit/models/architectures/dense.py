@@ -184,13 +184,17 @@ class DenseBEV(BaseModel):
             return self.temporal(bev, past[:, past.shape[1] - self.temporal.past:], *plan), memory
         return bev, memory
 
+    def parted(self, fused: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Parts the fused map into what the BEV encoder takes and what the head is given beside it, if anything."""
+        side = self.temporal.side_channels if self.temporal is not None else 0
+        return (fused[:, :-side], (fused[:, -side:],)) if side else (fused, ())
+
     def head_of(self, fused: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Turns the fused map into (raw outputs, the map that the head was given [B C' Y X])."""
-        side = self.temporal.side_channels if self.temporal is not None else 0
-        fused, side_map = fused[:, :fused.shape[1] - side], fused[:, fused.shape[1] - side:]
+        fused, sides = self.parted(fused)
         if self.bev_encoder is not None:
             fused = self.bev_encoder(fused)
-        return (self.head(fused, side_map) if side else self.head(fused)), fused
+        return self.head(fused, *sides), fused
 
     def step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan) -> StepOutput:
         """Runs one instant: images [B N 3 h w], past maps [B S C Y X], memory [B M Y X], the plans.

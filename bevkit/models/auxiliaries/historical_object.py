@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.convnext import LayerNorm2d
 
 from bevkit.geometry.rigid import inverse
 from bevkit.geometry.warp import affine_theta, warp_affine
-from bevkit.models.layers.channel_norm import ChannelNorm
 from bevkit.models.layers.deformable_attention import FeedForward, SamplingNet, locations, projection
 from bevkit.models.layers.map_embedding import map_places, sine_embedding
 from bevkit.ops.deformable_attention import deformable_attention
@@ -86,17 +86,20 @@ class BiTemporalPredictor(nn.Module):
         self.shape, self.frames, self.short = shape, frames, short
         widths, counts, area = (channels, channels // reduction), (short, frames), shape[0] * shape[1]
         self.project = nn.Identity() if in_channels == channels else nn.Sequential(
-            nn.Conv2d(in_channels, channels, 1, bias=False), ChannelNorm(channels, eps=1e-6))
+            nn.Conv2d(in_channels, channels, 1, bias=False), LayerNorm2d(channels, eps=1e-6))
         self.frame_embedding = nn.Parameter(0.02 * torch.randn(frames, channels))
         self.narrow = nn.Sequential(nn.Linear(channels, widths[1]), nn.LayerNorm(widths[1]))
         self.queries = None
         if learned_queries:
             self.queries = nn.ParameterList(0.02 * torch.randn(area, width) for width in widths)
+        for index, width in enumerate(widths):  # they follow from the sizes, and are no weights
+            self.register_buffer(f"position_{index}", sine_embedding(width, shape), persistent=False)
+        self.register_buffer("places", map_places(shape, torch.zeros(1)), persistent=False)
         self.decoders = nn.ModuleList(
             nn.ModuleList(FramesDecoderLayer(width, count, *sizes) for _ in range(layers))
             for width, count, *sizes in zip(widths, counts, heads, ffn_channels))
         self.output = nn.Sequential(nn.Conv2d(sum(widths), out_channels, 3, padding=1, bias=False),
-                                    ChannelNorm(out_channels, eps=1e-6))
+                                    LayerNorm2d(out_channels, eps=1e-6))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Turns maps [B F C Y X], newest first, all under the same ego frame, into one [B C' Y X]."""
@@ -110,9 +113,9 @@ class BiTemporalPredictor(nn.Module):
         found = []
         for index, (decoder, seen) in enumerate(zip(self.decoders, (rows[:, :self.short], self.narrow(rows)))):
             query = seen[:, 0] if self.queries is None else self.queries[index].expand(len(maps), -1, -1)
-            position = sine_embedding(query.shape[-1], self.shape).to(query)
+            position = self.get_buffer(f"position_{index}")
             for layer in decoder:
-                query = layer(query, position, seen, self.shape, map_places(self.shape, query))
+                query = layer(query, position, seen, self.shape, self.places)
             found.append(query)
         return found[0], found[1]
 

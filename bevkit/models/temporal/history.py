@@ -36,7 +36,7 @@ class HistoryStack(RecurrentFusion):
         past: K.
         out_channels: C' of the result; C by default. The fused map has C' times ``heights`` channels.
         heights: Z. With more than one the channels are C features of Z voxels, C first, and the warp has three
-            dimensions: ego motion lifts and tilts.
+            dimensions: ego motion lifts and tilts. TensorRT has no such resampling: only 1 exports.
         low_edge: take the value of a voxel to sit on its low edge, as the released FB-OCC weights have seen.
     """
 
