@@ -26,6 +26,35 @@ def decode_center_point(outputs, coder, grid):
     Returns:
         boxes [A 9] float32, scores [A] float32, names (a list of A classes), task by task, each best first.
     """
+    return _decode_tasks(outputs, coder, grid)[:3]
+
+
+def decode_forecast(outputs, coder, grid):
+    """Reads boxes and where they will go; twins `bevkit.models.coders.forecast.ForecastCoder.decode`.
+
+    Args:
+        outputs: as for `decode_center_point`, and paths [G K*F*2 Y X], path_scores [G K Y X] of one sample.
+        coder: ``decode`` of the manifest, with ``steps`` F.
+
+    Returns:
+        boxes, scores, names as `decode_center_point`; paths [A K F 2] float32, metres from the centre of now along x
+        and y at each step of 0.5 s, the likeliest guess first; their probabilities [A K] float32.
+    """
+    boxes, scores, names, place = _decode_tasks(outputs, coder, grid)
+    paths, logits = (np.asarray(outputs[name], np.float32) for name in ("paths", "path_scores"))
+    guesses = logits.shape[1]
+    paths, logits = (maps.reshape(*maps.shape[:2], -1).transpose(0, 2, 1).reshape(-1, maps.shape[1])[place]
+                     for maps in (paths, logits))
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    odds = odds / odds.sum(axis=1, keepdims=True)
+    order = np.argsort(-odds, axis=1, kind="stable")
+    paths = paths.reshape(-1, guesses, coder["steps"], 2)
+    return (boxes, scores, names, np.take_along_axis(paths, order[..., None, None], axis=1),
+            np.take_along_axis(odds, order, axis=1))
+
+
+def _decode_tasks(outputs, coder, grid):
+    """Decodes all tasks: boxes, scores, names, and the place of each box in maps [G Y X]."""
     heatmap = np.asarray(outputs["heatmap"], np.float32)
     names = ("offset", "height", "size", "heading", "velocity")
     codes = np.concatenate([np.asarray(outputs[name], np.float32) for name in names], axis=1)  # [G 10 Y X]
@@ -35,12 +64,13 @@ def decode_center_point(outputs, coder, grid):
     splits = np.cumsum([len(task) for task in coder["tasks"]])[:-1]
     found = [_decode_task(sigmoid(heat), code, task, nms, coder, grid) for heat, code, task, nms in zip(
         np.split(heatmap, splits), codes, coder["tasks"], coder["nms"])]
-    boxes, scores, classes = zip(*found)
-    return np.concatenate(boxes), np.concatenate(scores), sum(classes, [])
+    boxes, scores, classes, cells = zip(*found)
+    place = np.concatenate([task * heatmap[0].size + cell for task, cell in enumerate(cells)])
+    return np.concatenate(boxes), np.concatenate(scores), sum(classes, []), place
 
 
 def _decode_task(scores, code, task, nms, coder, grid):
-    """Decodes one task: scores [k Y X], code [10 Y X]."""
+    """Decodes one task: scores [k Y X], code [10 Y X]; returns boxes, scores, class names and cells."""
     cells, columns = scores[0].size, scores.shape[2]
     place = best_of(scores.ravel(), coder["max_peaks"])
     score, channel, cell = scores.ravel()[place], place // cells, place % cells
@@ -50,9 +80,9 @@ def _decode_task(scores, code, task, nms, coder, grid):
     boxes = np.stack((x, y, z, np.exp(length), np.exp(width), np.exp(height), np.arctan2(sin, cos), vx, vy),
                      axis=1).astype(np.float32)
     keep = (score > coder["score_threshold"]) & inside(boxes, coder["center_range"])
-    boxes, score, channel = boxes[keep], score[keep], channel[keep]
+    boxes, score, channel, cell = boxes[keep], score[keep], channel[keep], cell[keep]
     chosen = suppress(nms, boxes, score, channel, coder["max_before_nms"])[:coder["max_boxes"]]
-    return boxes[chosen], score[chosen], [task[index] for index in channel[chosen]]
+    return boxes[chosen], score[chosen], [task[index] for index in channel[chosen]], cell[chosen]
 
 
 def decode_query_boxes(outputs, coder):

@@ -55,6 +55,8 @@ class NuScenesClips(Dataset[BEVClip]):
         target_coder: what makes ``clip.targets`` in the worker: an object with ``encode(clip)`` or its config.
         grid: handed to the ``target_coder`` config: a `BEVGrid` or its arguments.
         at_scene_start: ``"skip"`` gives whole pasts only; ``"repeat"`` lets the first keyframe stand for those before.
+        missed: probability with which each past keyframe is missing, as when a vehicle drops frames; older ones of
+            the scene take their places, and where there are none the oldest that is left stands in.
         at_scene_end: ``"skip"`` gives whole futures only; ``"unknown"`` fills up with frames without boxes (None), at
             the last known pose, 0.5 s apart.
         infos: an mmdet3d info file ``nuscenes_infos_*.pkl`` to read in place of the tables of ``version``.
@@ -72,7 +74,7 @@ class NuScenesClips(Dataset[BEVClip]):
                  images: ImageLoader | dict[str, Any] | None = None, with_images: bool = True, lidar: bool = False,
                  pipeline: Sequence[Transform | dict[str, Any]] = (), target_coder: Any = None,
                  grid: BEVGrid | dict[str, Any] | None = None, at_scene_start: str = "skip",
-                 at_scene_end: str = "skip", infos: str | Path | None = None,
+                 at_scene_end: str = "skip", missed: float = 0.0, infos: str | Path | None = None,
                  cache_dir: str | Path | None = None, seed: int = 0) -> None:
         if past < 1 or future < 0:
             raise ValueError(f"NuScenesClips: expected past >= 1 (the present counts) and future >= 0, "
@@ -80,13 +82,16 @@ class NuScenesClips(Dataset[BEVClip]):
         if at_scene_start not in ("skip", "repeat") or at_scene_end not in ("skip", "unknown"):
             raise ValueError(f"NuScenesClips: expected at_scene_start = skip or repeat and at_scene_end = skip or "
                              f"unknown, got {at_scene_start!r} and {at_scene_end!r}")
+        if not 0 <= missed < 1:
+            raise ValueError(f"NuScenesClips: expected missed, a probability, in 0 <= missed < 1, got {missed}")
         self.dataroot, self.version, self.split = Path(dataroot), version, split
-        self.past, self.future, self.seed = past, future, seed
+        self.past, self.future, self.missed, self.seed = past, future, missed, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self.index = read_infos(infos, future > 0) if infos is not None else open_index(dataroot, version, cache_dir)
         self.cameras = self._choose_cameras(cameras)
         self._columns = [self.index.camera_names.index(name) for name in self.cameras]
         self.with_images, self.lidar = with_images, lidar
+        self._seen = (self.index.image_paths[:, self._columns] != b"").all(axis=1)  # [K]
         self.windows = self._windows(self._choose_scenes(split, scenes), keyframes, at_scene_start, at_scene_end)
         self.images = images if isinstance(images, ImageLoader) else \
             TRANSFORMS.build({"type": "ImageLoader", **(images or {})})
@@ -109,7 +114,7 @@ class NuScenesClips(Dataset[BEVClip]):
         index %= len(self)
         rng = np.random.default_rng((self.seed, int(self._epoch), index, turn))
         draws = self.images.sample(len(self.cameras), rng)
-        window = self.windows[index].tolist()
+        window = self._without_missed(self.windows[index], rng).tolist()
         frames = [self._input_frame(keyframe, draws) for keyframe in window[: self.past]]
         for keyframe in window[self.past:]:
             frames.append(self._frame(keyframe) if keyframe >= 0 else _unknown_after(frames[-1]))
@@ -119,6 +124,18 @@ class NuScenesClips(Dataset[BEVClip]):
         if self.target_coder is None:
             return clip
         return replace(clip, targets={**clip.targets, **self.target_coder.encode(clip)})
+
+    def _without_missed(self, window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Lets keyframes before the present go missing from a window [T+F]."""
+        if not self.missed:
+            return window
+        present = int(window[self.past - 1])
+        scene = int(np.searchsorted(self.index.scene_start, present, side="right")) - 1
+        before = np.arange(self.index.scene_start[scene], present)
+        before = before[self._seen[before]]
+        kept = np.append(before[rng.random(len(before)) >= self.missed], present)[-self.past:]
+        filled = np.concatenate((np.full(self.past - len(kept), kept[0]), kept))
+        return np.concatenate((filled, window[self.past:]))
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch the next clips draw for; data workers that live on hear it too."""
@@ -216,8 +233,7 @@ class NuScenesClips(Dataset[BEVClip]):
             rows = np.where(rows > run[-1], -1, rows.clip(min=run[0]))
             found.append(rows[whole])
         windows = np.concatenate(found)
-        seen = (self.index.image_paths[:, self._columns] != b"").all(axis=1)
-        complete = seen[windows[:, : self.past]].all(axis=1)
+        complete = self._seen[windows[:, : self.past]].all(axis=1)
         if not complete.all():
             log.info("%d of %d clips left out: a camera has no image there", (~complete).sum(), len(windows))
         if not complete.any():
@@ -239,7 +255,12 @@ class NuScenesClips(Dataset[BEVClip]):
 
     def _expect_files(self, paths: np.ndarray, kind: str) -> None:
         """Finds out before the first epoch, not in a worker, that files [n K] were never downloaded."""
-        names = [name.decode() for name in paths[np.unique(self.windows[:, : self.past])].ravel()]
+        read = np.unique(self.windows[:, : self.past])
+        if self.missed:  # then older keyframes of the same scenes too
+            scenes = np.unique(self.clip_scenes())
+            read = np.concatenate([np.arange(*self.index.scene_start[scene: scene + 2]) for scene in scenes])
+            read = read[self._seen[read]]
+        names = [name.decode() for name in paths[read].ravel()]
         # One listing a folder: asking for 200,000 files one by one takes minutes on a network disk.
         folders = {name.rpartition("/")[0] for name in names}
         there = {f"{folder}/{name}" for folder in folders for name in _listing(self.dataroot / folder)}

@@ -12,7 +12,7 @@ import bevkit
 from bevkit.export.graph import meaning_of
 from bevkit.export.onnx import OPSET
 from bevkit.models.architectures import DenseBEV
-from bevkit.models.coders import CenterPointCoder, InstanceFlowCoder, QueryBoxCoder
+from bevkit.models.coders import CenterPointCoder, ForecastCoder, InstanceFlowCoder, QueryBoxCoder
 from bevkit.models.temporal import AlignAndStack, HistoryStack, RecurrentMemory
 from bevkit.models.view_transformers import BEVFormer, ForwardBackward, LiftSplat, MatrixVT
 from bevkit.models.view_transformers.forward_backward import VISIBLE_MARGIN
@@ -95,6 +95,12 @@ def _(part: CenterPointCoder, plan: object = None) -> dict[str, Any]:
     return dict(type="CenterPointCoder", tasks=[list(task) for task in part.tasks], nms=[dict(one) for one in part.nms],
                 max_peaks=part.max_peaks, max_boxes=part.max_boxes, max_before_nms=part.max_before_nms,
                 score_threshold=part.score_threshold, center_range=list(part.center_range))
+
+
+@settings.register
+def _(part: ForecastCoder, plan: object = None) -> dict[str, Any]:
+    boxes: dict[str, Any] = settings.dispatch(CenterPointCoder)(part)
+    return boxes | dict(type="ForecastCoder", steps=part.steps)
 
 
 @settings.register

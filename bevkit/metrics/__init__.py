@@ -1,8 +1,9 @@
 """Scores: pure functions under thin mmengine metrics."""
 
 from bevkit.metrics.detection import NuScenesDetectionMetric
+from bevkit.metrics.forecast import ForecastMetric
 from bevkit.metrics.instances import FutureInstanceMetric, InstanceCounts, count_instances, instance_scores
 from bevkit.metrics.tracking import GreedyTracker, NuScenesTrackingMetric
 
-__all__ = ["FutureInstanceMetric", "GreedyTracker", "InstanceCounts", "NuScenesDetectionMetric",
+__all__ = ["ForecastMetric", "FutureInstanceMetric", "GreedyTracker", "InstanceCounts", "NuScenesDetectionMetric",
            "NuScenesTrackingMetric", "count_instances", "instance_scores"]

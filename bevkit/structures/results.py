@@ -12,10 +12,20 @@ from bevkit.structures.tensors import TensorFields
 
 @dataclass(frozen=True)
 class Detections3D(TensorFields):
-    """Boxes of one instant in the ego frame, with scores [A] in 0..1."""
+    """Boxes of one instant in the ego frame.
+
+    Attributes:
+        boxes: A of them.
+        scores: [A] in 0..1.
+        paths: [A K F 2] K guesses of where each centre will be in the F next keyframes, metres from where it is now
+            along the axes of this ego frame; None where nothing was forecast.
+        path_scores: [A K] probabilities of the guesses, None likewise.
+    """
 
     boxes: Boxes3D
     scores: Tensor
+    paths: Tensor | None = None
+    path_scores: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 
 from bevkit.export.manifest import settings
 from bevkit.geometry import overlap
-from bevkit.models.coders import CenterPointCoder, QueryBoxCoder
+from bevkit.models.coders import CenterPointCoder, ForecastCoder, QueryBoxCoder
 from bevkit.models.coders.boxes import boxes_of
-from bevkit.models.heads import CenterPointOutput, QueryOutput
+from bevkit.models.heads import CenterPointOutput, ForecastOutput, QueryOutput
 from bevkit.structures import BEVGrid, Detections3D
 from bevkit.structures.classes import CLASSES
 
@@ -59,6 +59,20 @@ def test_scales_of_classes(seen):
     raw.heatmap[:, [index for index in range(10) if index not in seen]] = -99
     outputs = {name: value[0].numpy() for name, value in raw._asdict().items()}
     assert check(vehicle.decode_center_point(outputs, settings(coder), grid), coder.decode(raw)[0]) > 20
+
+
+@pytest.mark.parametrize("low", [0, 99])  # logits moved down by it: at 99 nothing is found
+def test_forecast(low):
+    coder, boxes = ForecastCoder(GRID, steps=3), center_maps(1, 2)
+    random = torch.Generator().manual_seed(5)
+    paths, path_scores = (torch.randn(1, 6, count, *GRID.shape, generator=random) for count in (4 * 3 * 2, 4))
+    raw = ForecastOutput(boxes.heatmap - low, *boxes[1:], paths, path_scores)
+    twin, = coder.decode(raw)
+    outputs = {name: value[0].numpy() for name, value in raw._asdict().items()}
+    *ours, found, odds = vehicle.decode_forecast(outputs, settings(coder), dict(x=GRID.x, y=GRID.y))
+    assert (check(tuple(ours), twin) > 50) == (low == 0)
+    np.testing.assert_allclose(found, twin.paths.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(odds, twin.path_scores.numpy(), rtol=1e-5)
 
 
 def test_nothing_found():

@@ -236,9 +236,15 @@ class DenseBEV(BaseModel):
         motion = self._motion_of(batch)
         history = batch.past - min(self.frames_in_graph or batch.past, batch.past)
         view, features, bev = (self._bev_one_by_one if self.recurrent else self._bev_at_once)(batch, motion, history)
-        fused = self._fused_over(bev, motion, history)
-        raw, encoded = self.head_of(fused)
+        raw, encoded = self.run_maps(bev, motion, history)
         return raw, Trace(features, view.depth, bev, encoded, motion.global_from_ego, view.foreground)
+
+    def run_maps(self, bev: Tensor, motion: EgoMotion, history: int = 0) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Fuses the maps of a clip's frames [B T C Y X]; returns (raw outputs, the map that the head was given).
+
+        Args: motion over the same T frames; the first ``history`` of them get no gradients.
+        """
+        return self.head_of(self._fused_over(bev, motion, history))
 
     def _motion_of(self, batch: BEVBatch) -> EgoMotion:
         """The motion over the input frames; clips begin as scenes do."""

@@ -1,11 +1,12 @@
 """Between truth and raw outputs, without a network."""
 
 from bevkit.models.coders.center_point import CenterPointCoder
+from bevkit.models.coders.forecast import ForecastCoder
 from bevkit.models.coders.instance_center import InstanceCenterCoder
 from bevkit.models.coders.instance_flow import InstanceFlowCoder
 from bevkit.models.coders.instance_maps import FieryMaps, NativeMaps, PowerBEVMaps
 from bevkit.models.coders.occupancy import OccupancyCoder
 from bevkit.models.coders.query_boxes import QueryBoxCoder
 
-__all__ = ["CenterPointCoder", "FieryMaps", "InstanceCenterCoder", "InstanceFlowCoder", "NativeMaps",
+__all__ = ["CenterPointCoder", "FieryMaps", "ForecastCoder", "InstanceCenterCoder", "InstanceFlowCoder", "NativeMaps",
            "OccupancyCoder", "PowerBEVMaps", "QueryBoxCoder"]

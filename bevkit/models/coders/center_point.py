@@ -21,7 +21,7 @@ from bevkit.models.coders.boxes import (
 from bevkit.models.coders.heatmaps import draw_peaks, gaussian_radius
 from bevkit.ops.nms import circle_nms, rotated_nms, size_aware_nms
 from bevkit.registry import MODELS
-from bevkit.structures import BEVClip, BEVGrid, Detections3D
+from bevkit.structures import BEVClip, BEVGrid, Boxes3D, Detections3D
 from bevkit.structures.classes import class_indices
 
 # Classes that compete for a cell and for a place share a task (nuScenes: by size and look).
@@ -119,14 +119,18 @@ class CenterPointCoder:
             heatmap [K Y X] float32; and per task and slot: codes [G M 10] float32 (offset, height, log size, sin and
             cos of the heading, velocity; NaN = unknown), cells [G M] int64 (row * X + column), used [G M] bool.
         """
-        truth = visible_truth(clip, self.min_lidar_points)
+        return self._encode_boxes(visible_truth(clip, self.min_lidar_points))[0]
+
+    def _encode_boxes(self, truth: Boxes3D) -> tuple[dict[str, Tensor], Tensor]:
+        """Returns the targets, and which box stands in each slot: [G M] int64, -1 = none."""
         parts = [self._encode_task(boxes_of(truth), truth.labels, labels) for labels in self.labels]
-        heatmaps, codes, cells, used = zip(*parts)
+        heatmaps, codes, cells, who = zip(*parts)
+        slots = torch.stack(who)
         return dict(heatmap=torch.cat(heatmaps), codes=torch.stack(codes), cells=torch.stack(cells),
-                    used=torch.stack(used))
+                    used=slots >= 0), slots
 
     def _encode_task(self, boxes: Tensor, classes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns heat maps [k Y X], codes [M 10], cells [M], used [M] of the task with these labels [k]."""
+        """Returns heat maps [k Y X], codes [M 10], cells [M], boxes [M] of the slots of the task with these labels."""
         order = torch.cat([(classes == label).nonzero().squeeze(1) for label in labels])  # slots run class by class
         order = order[: self.max_truth]
         rows, columns = self.grid.shape
@@ -138,13 +142,13 @@ class CenterPointCoder:
         drawn = [order[on_map[order] & (classes[order] == label)] for label in labels]
         heatmap = torch.stack([draw_peaks((rows, columns), cell[one], radius[one]) for one in drawn])
         codes, cells = torch.zeros(self.max_truth, 10), torch.zeros(self.max_truth, dtype=torch.int64)
-        used = torch.zeros(self.max_truth, dtype=torch.bool)
+        who = torch.full((self.max_truth,), -1)
         slots = on_map[order].nonzero().squeeze(1)
         order = order[slots]
         codes[slots] = torch.cat((place[order] - cell[order], boxes[order, 2:3], boxes[order, 3:6].log(),
                                   boxes[order, 6:7].sin(), boxes[order, 6:7].cos(), boxes[order, 7:]), dim=1)
-        cells[slots], used[slots] = cell[order, 1] * columns + cell[order, 0], True
-        return heatmap, codes, cells, used
+        cells[slots], who[slots] = cell[order, 1] * columns + cell[order, 0], order
+        return heatmap, codes, cells, who
 
     def flawless(self, targets: dict[str, Tensor]) -> FlawlessOutput:
         """Returns raw outputs that decode to the truth, from the batched targets of `encode`.
@@ -170,20 +174,22 @@ class CenterPointCoder:
         """
         codes = torch.cat((raw.offset, raw.height, raw.size, raw.heading, raw.velocity), dim=2)  # [B G 10 Y X]
         scores = probabilities(raw.heatmap)
-        return [self._decode_sample(*sample) for sample in zip(scores, codes.detach().float())]
+        return [self._decode_sample(*sample)[0] for sample in zip(scores, codes.detach().float())]
 
-    def _decode_sample(self, scores: Tensor, codes: Tensor) -> Detections3D:
-        """Decodes scores [K Y X] and codes [G 10 Y X]."""
+    def _decode_sample(self, scores: Tensor, codes: Tensor) -> tuple[Detections3D, Tensor]:
+        """Decodes scores [K Y X] and codes [G 10 Y X]; returns boxes, and the place of each in maps [G Y X]: [A]."""
         found = []
         counts = [len(labels) for labels in self.labels]
         for task, (heat, code, labels) in enumerate(zip(scores.split(counts), codes, self.labels)):
-            boxes, score, channel = self.candidates(heat, code)
+            boxes, score, channel, cell = self.candidates(heat, code)
             chosen = self._suppress(self.nms[task], boxes, score, channel)[: self.max_boxes]
-            found.append((boxes[chosen], score[chosen], labels.to(channel.device)[channel[chosen]]))
-        return detections(*(torch.cat(parts) for parts in zip(*found)))
+            found.append((boxes[chosen], score[chosen], labels.to(channel.device)[channel[chosen]],
+                          task * self.grid.cells + cell[chosen]))
+        boxes, score, label, place = (torch.cat(parts) for parts in zip(*found))
+        return detections(boxes, score, label), place
 
-    def candidates(self, scores: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reads boxes of one task, before suppression: boxes [A 9], scores [A], class channel within the task [A].
+    def candidates(self, scores: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Reads boxes of one task, before suppression: boxes [A 9], scores, class channel within the task, cell [A].
 
         Args: scores [k Y X] in 0..1, codes [10 Y X].
         """
@@ -196,7 +202,7 @@ class CenterPointCoder:
         z, size = code[:, 2:3], code[:, 3:6]
         boxes = boxes_from_code(torch.cat((centers, size[:, :2], z, size[:, 2:], code[:, 6:]), dim=1))  # [A 9]
         keep = (best > self.score_threshold) & inside(boxes, self.center_range)
-        return boxes[keep], best[keep], channel[keep]
+        return boxes[keep], best[keep], channel[keep], cell[keep]
 
     def _suppress(self, nms: Mapping[str, Any], boxes: Tensor, scores: Tensor, channel: Tensor) -> Tensor:
         """Returns the indices that stay, best first."""

@@ -2,8 +2,9 @@
 
 from bevkit.models.heads.bevformer import BEVFormerHead
 from bevkit.models.heads.center import CenterPointHead, CenterPointOutput
+from bevkit.models.heads.forecast import ForecastHead, ForecastOutput
 from bevkit.models.heads.query import QueryHead, QueryLoss, QueryOutput
 from bevkit.models.heads.segmentation import SegmentationHead, SegmentationOutput
 
-__all__ = ["BEVFormerHead", "CenterPointHead", "CenterPointOutput", "QueryHead", "QueryLoss", "QueryOutput",
-           "SegmentationHead", "SegmentationOutput"]
+__all__ = ["BEVFormerHead", "CenterPointHead", "CenterPointOutput", "ForecastHead", "ForecastOutput", "QueryHead",
+           "QueryLoss", "QueryOutput", "SegmentationHead", "SegmentationOutput"]

@@ -83,8 +83,15 @@ class CenterPointHead(nn.Module):
         self.register_buffer("code_weights", torch.tensor(code_weights, dtype=torch.float32), persistent=False)
 
     def forward(self, bev: Tensor, side: Tensor | None = None) -> CenterPointOutput:
+        return self.boxes_of(*self.shared_of(bev, side))
+
+    def shared_of(self, bev: Tensor, side: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns what all branches read [B C Y X], and what those of moving things read [B C+side Y X]."""
         bev = self.shared(bev)
-        moving = bev if side is None else torch.cat((bev, side), dim=1)
+        return bev, bev if side is None else torch.cat((bev, side), dim=1)
+
+    def boxes_of(self, bev: Tensor, moving: Tensor) -> CenterPointOutput:
+        """Runs the branches of the boxes."""
         heatmap = torch.cat([task["heatmap"](bev) for task in self.branches], dim=1)  # [B K Y X]
         return CenterPointOutput(heatmap, *(
             torch.stack([task[name](moving if name == "velocity" else bev) for task in self.branches], dim=1)
@@ -115,7 +122,7 @@ class CenterPointHead(nn.Module):
 
     def _box_losses(self, raw: CenterPointOutput, targets: dict[str, Tensor]) -> Tensor:
         """Returns the L1 loss of each task and number [G 10] over the task's number of boxes."""
-        codes = torch.cat(raw[1:], dim=2).flatten(3)  # [B G 10 Y*X]
+        codes = torch.cat([getattr(raw, name) for name in ATTRIBUTES], dim=2).flatten(3)  # [B G 10 Y*X]
         place = targets["cells"].unsqueeze(2).expand(-1, -1, codes.shape[2], -1)  # [B G 10 M]
         found, wanted = at_least_float32(codes.gather(3, place)), targets["codes"].transpose(2, 3)  # [B G 10 M]
         known = targets["used"].unsqueeze(2) & torch.isfinite(wanted)

@@ -29,9 +29,9 @@ class RecurrentMemory(RecurrentFusion):
     through a small network is joined with the embedding before, so that a head can tell a slow car seen often from a
     quick one seen after a missed frame. The paper gives it to the velocity head alone; so do `side_channels`.
 
-    The paper leaves open: the width of the embedding (``time_channels``), its network (two 1x1 convolutions of the
-    seconds), the convolution that joins two embeddings (1x1), and a scene's beginning (the present is its memory, no
-    time has passed).
+    The paper leaves open how the convolution begins (as the new map alone), the width of the embedding
+    (``time_channels``), its network (two 1x1 convolutions of the seconds), the convolution that joins two embeddings
+    (1x1), and a scene's beginning (the present is its memory, no time has passed).
 
     Args:
         grid: of the maps.
@@ -44,6 +44,10 @@ class RecurrentMemory(RecurrentFusion):
         self.grid, self.side_channels = grid, time_channels
         self.channels = self.memory = in_channels + time_channels
         self.fuse = nn.Conv2d(2 * in_channels, in_channels, 1)
+        with torch.no_grad():  # begins as the model without a past, whose weights are a good start
+            self.fuse.weight.zero_()
+            self.fuse.weight[:, in_channels:, 0, 0] = torch.eye(in_channels)
+            self.fuse.bias.zero_()
         if time_channels:
             self.embed = nn.Sequential(nn.Conv2d(1, time_channels, 1), nn.ReLU(inplace=True),
                                        nn.Conv2d(time_channels, time_channels, 1))
