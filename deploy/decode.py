@@ -81,3 +81,17 @@ def follow(ids: np.ndarray, flow: np.ndarray) -> np.ndarray:
     y = np.nan_to_num(np.rint((np.arange(rows)[:, None] + flow[1]).astype(np.float32)), nan=-1.0)  # [Y X]
     on_map = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
     return np.where(on_map, ids[y.clip(0, rows - 1).astype(int), x.clip(0, columns - 1).astype(int)], 0)
+
+
+def decode_maps(logits: np.ndarray, coder: dict) -> dict[str, np.ndarray]:
+    """Returns a mask [Y X] bool by the name of each layer; twins `bevkit.models.coders.map_layers.MapCoder.decode`.
+
+    Args:
+        logits: [K Y X] of one sample.
+        coder: ``decode`` of the manifest: layers, threshold.
+    """
+    if logits.ndim != 3 or len(logits) != len(coder["layers"]):
+        raise ValueError(f"decode_maps: expected logits [{len(coder['layers'])} Y X] of one sample, got "
+                         f"{list(logits.shape)}; take one sample of the batch")
+    border = np.log(coder["threshold"] / (1 - coder["threshold"]))
+    return {name: layer >= border for name, layer in zip(coder["layers"], logits.astype(np.float32))}

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from decode import decode
+from decode import decode, decode_maps
 from decode_boxes import decode_center_point, decode_forecast, decode_query_boxes
 from plan import view_inputs
 from plan_motion import temporal_inputs
@@ -29,7 +29,7 @@ def onnx_runtime(path):
 
 
 def decoded(outputs, manifest):
-    """Decodes the named outputs of the graph, a stream of one: instance maps, or (boxes, scores, names; paths)."""
+    """Decodes the named outputs of the graph, a stream of one: instance maps, boxes or masks."""
     coder = manifest["decode"]
     if coder.get("type") == "InstanceFlowCoder":
         return decode(outputs["segmentation"][0], outputs["flow"][0], coder["nms_kernel"], coder["center_threshold"],
@@ -40,10 +40,12 @@ def decoded(outputs, manifest):
     if coder.get("type") == "ForecastCoder":
         names = ("heatmap", "offset", "height", "size", "heading", "velocity", "paths", "path_scores")
         return decode_forecast({name: outputs[name][0] for name in names}, coder, manifest["grid"])
+    if coder.get("type") == "MapCoder":
+        return decode_maps(outputs["maps"][0], coder)
     if coder.get("type") == "QueryBoxCoder":
         return decode_query_boxes({name: outputs[name][:, 0] for name in ("scores", "boxes")}, coder)
-    raise ValueError(f"decode: expected InstanceFlowCoder, CenterPointCoder, ForecastCoder or "
-                     f"QueryBoxCoder, got {coder.get('type')}")
+    raise ValueError(f"decode: expected InstanceFlowCoder, CenterPointCoder, ForecastCoder, MapCoder "
+                     f"or QueryBoxCoder, got {coder.get('type')}")
 
 
 class Stream:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import Tensor
 
-    from bevkit.structures import BEVClip, Detections3D
+    from bevkit.structures import BEVClip, BEVMaps, Detections3D
     from bevkit.visualization.bev import BEVCanvas
     from bevkit.visualization.report import SceneFigure
     from bevkit.visualization.scenes import ClipPictures
@@ -119,7 +119,7 @@ def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: 
     """Predicts and draws clips of one scene: a PNG a keyframe and an animation; returns figures and scores."""
     from rich.progress import track
 
-    from bevkit.structures import Detections3D, collate_clips
+    from bevkit.structures import BEVMaps, Detections3D, collate_clips
     from bevkit.visualization.bev import BEVCanvas
     from bevkit.visualization.paint import save_gif, save_png
     from bevkit.visualization.scenes import draw_clip, drive_figure
@@ -132,6 +132,9 @@ def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: 
         if isinstance(prediction, Detections3D):
             view, scores = draw_boxes(clip, prediction, canvas, f"keyframe {keyframe}", min_score)
             shown = "boxes"
+        elif isinstance(prediction, BEVMaps):
+            view, scores = draw_layers(clip, prediction, coder, canvas, f"keyframe {keyframe}")
+            shown = "map"
         else:
             truth = truth_of(clip, coder)
             view = draw_clip(clip, truth, prediction.ids, canvas, f"keyframe {keyframe}")
@@ -179,6 +182,20 @@ def draw_boxes(clip: BEVClip, found: Detections3D, canvas: BEVCanvas, name: str,
     return draw_detections(clip, found, canvas, name), scores
 
 
+def draw_layers(clip: BEVClip, found: BEVMaps, coder: Any, canvas: BEVCanvas, name: str
+                ) -> tuple[ClipPictures, dict[str, float | None]]:
+    """Draws the map layers of a keyframe; returns the pictures and the IoU of each layer in percent."""
+    from bevkit.metrics.segmentation import count_segmentation
+    from bevkit.visualization.map_layers import draw_map_layers
+
+    truth = None if clip.present.boxes is None else coder.encode(clip)["maps"] > 0.5
+    scores: dict[str, float | None] = {f"IoU {layer}": None for layer in found.layers}
+    if truth is not None:
+        for layer, *pair in zip(found.layers, found.inside, truth):
+            scores[f"IoU {layer}"] = 100 * float(count_segmentation(*pair).iou[1])
+    return draw_map_layers(clip, found.inside, truth, found.layers, canvas, name), scores
+
+
 def events(truth: Tensor) -> int:
     """Returns how many cells change hands during a clip [F+1 Y X]: how much happens in it."""
     return int((truth[1:] != truth[:-1]).sum())
@@ -199,7 +216,7 @@ def cards_of(rows: list[dict[str, Any]]) -> list[Any]:
     """Returns the mean scores as cards of the page, none where no clip has a score."""
     from bevkit.visualization.report import Card
 
-    names = [name for name in ("VPQ", "IoU", "precision", "recall") if rows and name in rows[0]]
+    names = [name for name in (rows[0] if rows else ()) if name not in ("scene", "keyframe", "boxes")]
     scored = {name: [row[name] for row in rows if row[name] is not None] for name in names}
     return [Card(f"mean {name} of a clip", f"{sum(values) / len(values):.1f}", "percent, whole grid")
             for name, values in scored.items() if values]

@@ -12,12 +12,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = examples(
         "bevkit train configs/prediction/powerbev_long.py --amp fp16",
         "bevkit train configs/prediction/powerbev_long.py --resume            # go on where it was killed",
+        "bevkit train configs/detection/videobev_r50_256x704.py --stream 8 --amp fp16",
         "bevkit train configs/tiny/powerbev.py --set train_dataloader.batch_size=1",
         "torchrun --nproc-per-node 4 -m bevkit train configs/prediction/powerbev_long.py")
     parser.add_argument("config", help="config file")
     add_run_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the latest checkpoint of the work dir")
     parser.add_argument("--checkpoint", metavar="FILE", help="weights to start from")
+    parser.add_argument("--stream", type=int, metavar="N",
+                        help="train on whole scenes instant by instant, N of them side by side, instead of on clips")
     parser.add_argument("--amp", choices=("bf16", "fp16"), help="mixed precision; fp16 needs CUDA")
 
 
@@ -39,8 +42,11 @@ def work_dir_of(args: argparse.Namespace) -> Path:
 def run(args: argparse.Namespace) -> int:
     from bevkit.engine.build import build_runner, use_data
     from bevkit.engine.config import load_config
+    from bevkit.engine.streaming import use_streams
 
     cfg = load_config(args.config, args.set)
     use_data(cfg, dataroot=args.dataroot, version=args.version)
+    if args.stream is not None:
+        use_streams(cfg, args.stream, "train")
     build_runner(cfg, work_dir_of(args), resume=args.resume, checkpoint=args.checkpoint, amp=args.amp).train()
     return 0

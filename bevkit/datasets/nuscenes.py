@@ -19,6 +19,7 @@ from bevkit.datasets.images import ImageLoader
 from bevkit.datasets.infos import open_index
 from bevkit.datasets.lidar import read_lidar
 from bevkit.datasets.mmdet3d_infos import read_infos
+from bevkit.datasets.raster_maps import raster_map_paths
 from bevkit.geometry import rigid
 from bevkit.registry import DATASETS, MODELS, TRANSFORMS
 from bevkit.structures import BEVClip, BEVFrame, BEVGrid, Boxes3D, CameraRig
@@ -51,6 +52,7 @@ class NuScenesClips(Dataset[BEVClip]):
         images: an `ImageLoader` or its arguments; None = raw size.
         with_images: False reads labels, poses and calibration only.
         lidar: read the keyframe's lidar points of every input frame, for depth labels.
+        raster_maps: say in each frame's ``meta["raster_map"]`` where the map of its scene is, for `MapCoder`.
         pipeline: transforms (clip, generator) -> clip or their configs, in order.
         target_coder: what makes ``clip.targets`` in the worker: an object with ``encode(clip)`` or its config.
         grid: handed to the ``target_coder`` config: a `BEVGrid` or its arguments.
@@ -60,6 +62,7 @@ class NuScenesClips(Dataset[BEVClip]):
         at_scene_end: ``"skip"`` gives whole futures only; ``"unknown"`` fills up with frames without boxes (None), at
             the last known pose, 0.5 s apart.
         infos: an mmdet3d info file ``nuscenes_infos_*.pkl`` to read in place of the tables of ``version``.
+        draw_per: ``"clip"``, or ``"scene"``: all clips of a scene are augmented alike in an epoch, as streams need it.
         cache_dir: where the index of the tables is cached, see `infos.open_index`.
         seed: of all that is random.
 
@@ -72,20 +75,22 @@ class NuScenesClips(Dataset[BEVClip]):
                  split: str | None = None, scenes: Sequence[str] | None = None,
                  keyframes: tuple[int, int | None] | None = None, cameras: Sequence[str] | None = None,
                  images: ImageLoader | dict[str, Any] | None = None, with_images: bool = True, lidar: bool = False,
-                 pipeline: Sequence[Transform | dict[str, Any]] = (), target_coder: Any = None,
-                 grid: BEVGrid | dict[str, Any] | None = None, at_scene_start: str = "skip",
+                 raster_maps: bool = False, pipeline: Sequence[Transform | dict[str, Any]] = (),
+                 target_coder: Any = None, grid: BEVGrid | dict[str, Any] | None = None, at_scene_start: str = "skip",
                  at_scene_end: str = "skip", missed: float = 0.0, infos: str | Path | None = None,
-                 cache_dir: str | Path | None = None, seed: int = 0) -> None:
+                 draw_per: str = "clip", cache_dir: str | Path | None = None, seed: int = 0) -> None:
         if past < 1 or future < 0:
             raise ValueError(f"NuScenesClips: expected past >= 1 (the present counts) and future >= 0, "
                              f"got past={past}, future={future}")
         if at_scene_start not in ("skip", "repeat") or at_scene_end not in ("skip", "unknown"):
             raise ValueError(f"NuScenesClips: expected at_scene_start = skip or repeat and at_scene_end = skip or "
                              f"unknown, got {at_scene_start!r} and {at_scene_end!r}")
+        if draw_per not in ("clip", "scene"):
+            raise ValueError(f"NuScenesClips: expected draw_per = clip or scene, got {draw_per!r}")
         if not 0 <= missed < 1:
             raise ValueError(f"NuScenesClips: expected missed, a probability, in 0 <= missed < 1, got {missed}")
         self.dataroot, self.version, self.split = Path(dataroot), version, split
-        self.past, self.future, self.missed, self.seed = past, future, missed, seed
+        self.past, self.future, self.missed, self.draw_per, self.seed = past, future, missed, draw_per, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self.index = read_infos(infos, future > 0) if infos is not None else open_index(dataroot, version, cache_dir)
         self.cameras = self._choose_cameras(cameras)
@@ -97,6 +102,8 @@ class NuScenesClips(Dataset[BEVClip]):
             TRANSFORMS.build({"type": "ImageLoader", **(images or {})})
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         self.target_coder = _build_coder(target_coder, grid)
+        scenes_here = sorted({self.index.scene_names[scene] for scene in np.unique(self.clip_scenes()).tolist()})
+        self._raster_maps = raster_map_paths(dataroot, version, scenes_here) if raster_maps else {}
         self._hold_tensors()
         if with_images:
             self._expect_files(self.index.image_paths[:, self._columns], "images")
@@ -112,7 +119,8 @@ class NuScenesClips(Dataset[BEVClip]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"clip {index} is not among the {len(self)} clips")
         index %= len(self)
-        rng = np.random.default_rng((self.seed, int(self._epoch), index, turn))
+        group = index if self.draw_per == "clip" else self._scene_of(int(self.windows[index, self.past - 1]))
+        rng = np.random.default_rng((self.seed, int(self._epoch), group, turn))
         draws = self.images.sample(len(self.cameras), rng)
         window = self._without_missed(self.windows[index], rng).tolist()
         frames = [self._input_frame(keyframe, draws) for keyframe in window[: self.past]]
@@ -130,8 +138,7 @@ class NuScenesClips(Dataset[BEVClip]):
         if not self.missed:
             return window
         present = int(window[self.past - 1])
-        scene = int(np.searchsorted(self.index.scene_start, present, side="right")) - 1
-        before = np.arange(self.index.scene_start[scene], present)
+        before = np.arange(self.index.scene_start[self._scene_of(present)], present)
         before = before[self._seen[before]]
         kept = np.append(before[rng.random(len(before)) >= self.missed], present)[-self.past:]
         filled = np.concatenate((np.full(self.past - len(kept), kept[0]), kept))
@@ -153,6 +160,9 @@ class NuScenesClips(Dataset[BEVClip]):
         """Returns the number of the scene that each of L clips belongs to: [L]."""
         return np.searchsorted(self.index.scene_start, self.windows[:, self.past - 1], side="right") - 1
 
+    def _scene_of(self, keyframe: int) -> int:
+        return int(np.searchsorted(self.index.scene_start, keyframe, side="right")) - 1
+
     @property
     def metainfo(self) -> dict[str, Any]:
         """What an evaluator may want to know; mmengine hands it to the metrics."""
@@ -160,9 +170,11 @@ class NuScenesClips(Dataset[BEVClip]):
                     cameras=tuple(self.cameras), past=self.past, future=self.future)
 
     def _frame(self, keyframe: int) -> BEVFrame:
-        scene = int(np.searchsorted(self.index.scene_start, keyframe, side="right")) - 1
+        scene = self._scene_of(keyframe)
         meta = dict(sample_token=self.index.tokens[keyframe].decode(), scene_name=self.index.scenes[scene].decode(),
                     keyframe=keyframe - int(self.index.scene_start[scene]))
+        if self._raster_maps:
+            meta["raster_map"] = self._raster_maps[meta["scene_name"]]
         seconds = float(self.index.timestamps[keyframe]) * 1e-6
         return BEVFrame(self._poses[keyframe].clone(), seconds, self._truth(keyframe), meta=meta)
 

@@ -37,7 +37,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
         if done < len(self.dataloader):  # else killed between the last step and the epoch's end: nothing is left
-            self.dataloader.sampler.start = done * self.dataloader.batch_size
+            if self.dataloader.batch_size is None:  # then whole batches are sampled
+                self.dataloader.batch_sampler.start = done
+            else:
+                self.dataloader.sampler.start = done * self.dataloader.batch_size
         batches = iter(self.dataloader)
         if self.random_state is not None:
             set_random_state(self.random_state)

@@ -1,10 +1,10 @@
-"""Testing as a vehicle drives: whole scenes, instant by instant, the past handed from one to the next."""
+"""Training and testing as a vehicle drives: scenes instant by instant, the past handed from one to the next."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from mmengine.registry import DATA_SAMPLERS, LOOPS
 from mmengine.runner import TestLoop
 from torch import Tensor
 
+from bevkit.engine.loops import ResumableEpochLoop
 from bevkit.structures import BEVBatch, TemporalState
 
 
@@ -22,32 +23,51 @@ class SceneBatches:
     """Orders the clips of a data set as streams: a batch holds one instant each of several scenes, side by side.
 
     A batch sampler. A scene runs on in its place of the batch from its first keyframe to its last; then the next scene
-    takes the place. In the end batches grow smaller. Processes share the scenes out among themselves.
+    takes the place. Processes share the scenes out among themselves. For a test every clip comes once; in the end
+    batches grow smaller. For training, where the sampler shuffles, scenes come in a new order each epoch, all batches
+    are full, equally many in every process, and what is left of the last scenes waits for another epoch.
 
     Args:
-        sampler: knows the data set, whose clips have one input frame; its order is not used.
+        sampler: knows the data set, whose clips have one input frame, and whether and by which seed to shuffle.
         batch_size: how many scenes run side by side.
-        drop_last: taken because mmengine hands it over; nothing is ever dropped.
+        drop_last: taken because mmengine hands it over.
     """
+
+    start = 0  # so many of the first batches of one epoch are left out, as `ResumableSampler` has it
 
     def __init__(self, sampler: Any, batch_size: int, drop_last: bool = False) -> None:
         dataset = sampler.dataset
         if dataset.past != 1:
             raise ValueError(f"SceneBatches: expected clips of one input frame, got {dataset.past}; set the data set's "
                              "past=1: a stream brings its own past")
-        scenes = dataset.clip_scenes()
-        rank, world = dist.get_rank(), dist.get_world_size()
-        mine = [np.flatnonzero(scenes == scene).tolist() for scene in np.unique(scenes)][rank::world]
-        self.batches = list(side_by_side(mine, batch_size))
+        scenes, self.processes = dataset.clip_scenes(), dist.get_world_size()
+        self.scenes = [np.flatnonzero(scenes == scene).tolist() for scene in np.unique(scenes)]
+        self.sampler, self.places = sampler, batch_size
+        self.endless = bool(getattr(sampler, "shuffle", False))
+        if self.endless and len(self.scenes) < batch_size * self.processes:
+            raise ValueError(f"SceneBatches: expected {batch_size * self.processes} scenes or more, to run side by "
+                             f"side ({self.processes} processes), got {len(self.scenes)}; lower the batch size")
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+        batches = islice(self._batches(), self.start, len(self) if self.endless else None)
+        self.start = 0
+        return batches
 
     def __len__(self) -> int:
-        return len(self.batches)
+        if self.endless:
+            return sum(map(len, self.scenes)) // (self.places * self.processes)
+        return sum(1 for _ in self._batches())
+
+    def _batches(self) -> Iterator[list[int]]:
+        scenes = self.scenes
+        if self.endless:
+            order = np.random.default_rng((self.sampler.seed, self.sampler.epoch)).permutation(len(scenes))
+            scenes = [scenes[index] for index in order]
+        mine = scenes[dist.get_rank():: self.processes]
+        return side_by_side(cycle(mine) if self.endless else mine, self.places)
 
 
-def side_by_side(scenes: list[list[int]], places: int) -> Iterator[list[int]]:
+def side_by_side(scenes: Iterable[list[int]], places: int) -> Iterator[list[int]]:
     """Yields one clip of each running scene at a time; a scene that ends gives its place to the next one."""
     waiting = iter(scenes)
     running = [deque(scene) for scene in islice(waiting, places)]
@@ -57,14 +77,18 @@ def side_by_side(scenes: list[list[int]], places: int) -> Iterator[list[int]]:
         running = [scene for scene in running if scene]
 
 
-def use_streams(cfg: Config, places: int) -> None:
-    """Turns the test of a config to whole scenes, ``places`` of them side by side."""
+def use_streams(cfg: Config, places: int, which: str = "test") -> None:
+    """Turns the ``test`` or the ``train``ing of a config to whole scenes, ``places`` of them side by side."""
     if places < 1:
         raise ValueError(f"--stream: expected 1 or more scenes side by side, got {places}")
-    cfg.test_cfg.type = "StreamTestLoop"
-    loader = cfg.test_dataloader
+    cfg[f"{which}_cfg"].type = "StreamTestLoop" if which == "test" else "StreamTrainLoop"
+    loader = cfg[f"{which}_dataloader"]
     loader.batch_size, loader.batch_sampler = places, dict(type="SceneBatches")
+    loader.pop("drop_last", None)  # of batches that a loader makes by itself
     loader.dataset.past = 1
+    if which == "train":
+        loader.sampler = dict(type="ResumableSampler", shuffle=True)
+        loader.dataset.draw_per = "scene"  # the past was augmented as the present is
 
 
 class Streams:
@@ -77,27 +101,44 @@ class Streams:
         self.places: dict[tuple[str, int], int] = {}
         self.state: TemporalState | None = None
 
-    def predict(self, model: Any, batch: BEVBatch) -> list[Any]:
-        """Runs one instant of every scene of a batch of single frames, as loaded; returns one result a clip."""
-        batch = model.data_preprocessor({"batch": batch})["batch"]
-        here = [(row[0]["scene_name"], row[0]["keyframe"]) for row in batch.meta]
-        before = [self.places.get((scene, keyframe - 1), -1) for scene, keyframe in here]
-        state, fresh = self._rows(before)
-        raw, self.state = model.stream(batch, state, fresh)
-        self.places = {place: row for row, place in enumerate(here)}
-        return model.head.predict(raw)
-
-    def _rows(self, before: list[int]) -> tuple[TemporalState | None, Tensor | None]:
-        """Picks the rows of the state that clips go on from, and says which begin."""
-        if self.state is None or all(row < 0 for row in before):
+    def before(self, batch: BEVBatch) -> tuple[TemporalState | None, Tensor | None]:
+        """Picks the rows of the state that the clips of a batch go on from, and says which begin [B]."""
+        rows = [self.places.get((scene, keyframe - 1), -1) for scene, keyframe in _places_of(batch)]
+        if self.state is None or all(row < 0 for row in rows):
             return None, None
-        rows = torch.tensor(before, device=self.state.bev.device)
-        return self.state.map(lambda tensor: tensor[rows.clamp(min=0)]), rows < 0
+        index = torch.tensor(rows, device=self.state.bev.device)
+        return self.state.map(lambda tensor: tensor[index.clamp(min=0)]), index < 0
+
+    def keep(self, batch: BEVBatch, state: TemporalState) -> None:
+        """Keeps the state after a batch, without its gradients."""
+        self.state = state.map(Tensor.detach)
+        self.places = {place: row for row, place in enumerate(_places_of(batch))}
+
+
+def _places_of(batch: BEVBatch) -> list[tuple[str, int]]:
+    """Says at which keyframe of which scene each clip of single frames is."""
+    return [(row[0]["scene_name"], row[0]["keyframe"]) for row in batch.meta]
+
+
+@LOOPS.register_module()
+class StreamTrainLoop(ResumableEpochLoop):
+    """`ResumableEpochLoop` over scenes as streams: each step goes on from the state that the step before left.
+
+    Gradients end at the state: of the past they reach the weights that read it, not those that made it. A training
+    that was killed begins its scenes anew where it goes on.
+    """
+
+    def run_epoch(self) -> None:
+        self.streams = Streams()
+        super().run_epoch()
+
+    def run_iter(self, idx: int, data_batch: dict[str, Any]) -> None:
+        super().run_iter(idx, {**data_batch, "streams": self.streams})
 
 
 @LOOPS.register_module()
 class StreamTestLoop(TestLoop):
-    """mmengine's TestLoop over scenes as streams: `SceneBatches` orders them, `DenseBEV.stream` runs them."""
+    """mmengine's TestLoop over scenes as streams, which `SceneBatches` orders."""
 
     def run(self) -> dict[str, float]:
         """Streams all scenes and returns the scores."""
@@ -108,7 +149,7 @@ class StreamTestLoop(TestLoop):
         for index, data in enumerate(self.dataloader):
             self.runner.call_hook("before_test_iter", batch_idx=index, data_batch=data)
             with torch.no_grad():
-                outputs = streams.predict(model, data["batch"])
+                outputs = model(**model.data_preprocessor({**data, "streams": streams}), mode="predict")
             self.evaluator.process(data_samples=outputs, data_batch=data)
             self.runner.call_hook("after_test_iter", batch_idx=index, data_batch=data, outputs=outputs)
         for metric in self.evaluator.metrics:

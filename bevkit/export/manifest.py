@@ -12,7 +12,7 @@ import bevkit
 from bevkit.export.graph import meaning_of
 from bevkit.export.onnx import OPSET
 from bevkit.models.architectures import DenseBEV
-from bevkit.models.coders import CenterPointCoder, ForecastCoder, InstanceFlowCoder, QueryBoxCoder
+from bevkit.models.coders import CenterPointCoder, ForecastCoder, InstanceFlowCoder, MapCoder, QueryBoxCoder
 from bevkit.models.temporal import AlignAndStack, HistoryStack, RecurrentMemory
 from bevkit.models.view_transformers import BEVFormer, ForwardBackward, LiftSplat, MatrixVT
 from bevkit.models.view_transformers.forward_backward import VISIBLE_MARGIN
@@ -101,6 +101,11 @@ def _(part: CenterPointCoder, plan: object = None) -> dict[str, Any]:
 def _(part: ForecastCoder, plan: object = None) -> dict[str, Any]:
     boxes: dict[str, Any] = settings.dispatch(CenterPointCoder)(part)
     return boxes | dict(type="ForecastCoder", steps=part.steps)
+
+
+@settings.register
+def _(part: MapCoder, plan: object = None) -> dict[str, Any]:
+    return dict(type="MapCoder", layers=list(part.layers), threshold=part.threshold)
 
 
 @settings.register

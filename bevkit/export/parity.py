@@ -16,9 +16,9 @@ from bevkit.export.graph import Tensors, exportable, inputs_of, instants_of, nex
 from bevkit.export.vehicle import vehicle_decoder
 from bevkit.models.architectures import DenseBEV
 from bevkit.models.coders.boxes import boxes_of
-from bevkit.structures import BEVBatch, Detections3D, FutureInstances
+from bevkit.structures import BEVBatch, BEVMaps, Detections3D, FutureInstances
 
-Result = Any  # FutureInstances or Detections3D, both sides alike
+Result = Any  # FutureInstances, Detections3D or BEVMaps, both sides alike
 UNEQUAL_BOXES = 0.02  # the part of boxes that rounding may change: scores at a threshold, boxes at a rival's edge
 
 
@@ -30,7 +30,7 @@ class Parity:
         instants: how many were compared.
         errors: of each output, the largest |onnx - torch| over the largest |torch|.
         cells: cells of the decoded maps that were compared; 0 where the model decodes to something else.
-        unequal_cells: of these, cells whose instance ids differ.
+        unequal_cells: of these, cells whose instance ids or map layers differ.
         instances: instances that PyTorch found, summed over instants; 0 makes equal maps an empty statement.
         boxes: boxes that either side decoded; 0 where the model decodes to something else, or finds nothing.
         unequal_boxes: of these, boxes without a like one on the other side (`unlike`).
@@ -81,6 +81,9 @@ class Parity:
             self.cells += torch_side.ids.numel()
             self.unequal_cells += int((torch_side.ids != onnx_side.ids).sum())
             self.instances += int(len(torch_side.ids[torch_side.ids > 0].unique()))
+        elif isinstance(torch_side, BEVMaps):
+            self.cells += torch_side.inside.numel()
+            self.unequal_cells += int((torch_side.inside != onnx_side.inside).sum())
         elif isinstance(torch_side, Detections3D):
             self.boxes += len(torch_side.boxes) + len(onnx_side.boxes)
             self.unequal_boxes += unlike(torch_side, onnx_side) + unlike(onnx_side, torch_side)
@@ -110,6 +113,10 @@ def same(vehicle: Result, twin: Result) -> bool:
     """Says whether the vehicle decoded the same outputs to the same maps, or to as many and the same boxes."""
     if isinstance(twin, FutureInstances):
         return torch.equal(vehicle.ids, twin.ids)
+    if isinstance(twin, BEVMaps):
+        return torch.equal(vehicle.inside, twin.inside)
+    if twin.paths is not None and not torch.allclose(vehicle.paths, twin.paths, atol=1e-4):
+        return False
     return len(vehicle.boxes) == len(twin.boxes) and unlike(vehicle, twin) == unlike(twin, vehicle) == 0
 
 

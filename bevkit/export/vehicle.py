@@ -6,19 +6,22 @@ import importlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import bevkit
 from bevkit.models.coders.boxes import detections
-from bevkit.structures import Detections3D, FutureInstances
+from bevkit.structures import BEVMaps, Detections3D, FutureInstances
 from bevkit.structures.classes import CLASSES
 
 DEPLOY = Path(bevkit.__file__).resolve().parents[1] / "deploy"
-Decode = Callable[[dict[str, Tensor]], Detections3D | FutureInstances]
+Result = Detections3D | FutureInstances | BEVMaps
+Decode = Callable[[dict[str, Tensor]], Result]
 
 
 def vehicle_decoder(onnx_path: Path) -> Decode | None:
@@ -32,13 +35,17 @@ def vehicle_decoder(onnx_path: Path) -> Decode | None:
         return None
     program = _program()
 
-    def decode(outputs: dict[str, Tensor]) -> Detections3D | FutureInstances:
+    def decode(outputs: dict[str, Tensor]) -> Result:
         result = program.decoded({name: value.numpy() for name, value in outputs.items()}, manifest)
+        if isinstance(result, dict):
+            maps = torch.from_numpy(np.stack(list(result.values())))
+            return BEVMaps(maps.float(), maps, tuple(result))
         if not isinstance(result, tuple):
             return FutureInstances(torch.from_numpy(result))
-        boxes, scores, names = result
+        boxes, scores, names, *paths = result
         labels = torch.tensor([CLASSES.index(name) for name in names], dtype=torch.int64)
-        return detections(torch.from_numpy(boxes), torch.from_numpy(scores), labels)
+        found = detections(torch.from_numpy(boxes), torch.from_numpy(scores), labels)
+        return replace(found, **dict(zip(("paths", "path_scores"), map(torch.from_numpy, paths))))
 
     return decode
 

@@ -29,6 +29,21 @@ class Detections3D(TensorFields):
 
 
 @dataclass(frozen=True)
+class BEVMaps(TensorFields):
+    """Layers of the map around the ego at one instant.
+
+    Attributes:
+        probability: [K Y X] float32 in 0..1.
+        inside: [K Y X] bool, cells that are taken to be in the layer.
+        layers: the names of the K layers.
+    """
+
+    probability: Tensor
+    inside: Tensor
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FutureInstances(TensorFields):
     """Instance maps of the present and F future instants, all in the present ego frame.
 

@@ -6,7 +6,7 @@ from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from mmengine.model import BaseModel
@@ -34,6 +34,26 @@ class StepOutput(NamedTuple):
     raw: tuple[Tensor, ...]
     past: Tensor
     memory: Tensor
+
+
+class Seen(NamedTuple):
+    """The intermediates of an instant, as in `Trace`, without poses; bev [B S+1 C Y X] has the past."""
+
+    features: tuple[Tensor, ...]
+    depth: Tensor | None
+    bev: Tensor
+    fused: Tensor
+    foreground: Tensor | None
+
+
+class Streams(Protocol):
+    """Who remembers the past of streams from one batch to the next; not a model."""
+
+    def before(self, batch: BEVBatch) -> tuple[TemporalState | None, Tensor | None]:
+        """Returns the state that the clips of a batch go on from, and which of them begin a scene [B]."""
+
+    def keep(self, batch: BEVBatch, state: TemporalState) -> None:
+        """Keeps the state after a batch, without its gradients."""
 
 
 @MODELS.register_module()
@@ -201,13 +221,22 @@ class DenseBEV(BaseModel):
 
         This is what is exported.
         """
+        return self._step(images, view_plan, past, memory, temporal_plan)[0]
+
+    def _step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan
+              ) -> tuple[StepOutput, Seen]:
+        """Runs one instant, and returns what it saw on the way."""
         known, motion, fusion_plan = self._parts_of(temporal_plan)
-        view, _ = self.bev_of(images, view_plan, past[:, -1:], motion)
+        view, features = self.bev_of(images, view_plan, past[:, -1:], motion)
         if known is not None:
             past, memory = self._made_up(known, view.bev, past, memory)
         fused, memory = self.fuse(view.bev, past, memory, fusion_plan)
-        past = torch.cat((past, view.bev.unsqueeze(1)), dim=1)[:, 1:] if self.past else past
-        return StepOutput(self.head_of(fused)[0], past, memory)
+        maps = view.bev.unsqueeze(1)
+        if self.past:
+            maps = torch.cat((past, maps), dim=1)  # [B S+1 C Y X]
+        raw, encoded = self.head_of(fused)
+        seen = Seen(features, view.depth, maps, encoded, view.foreground)
+        return StepOutput(raw, maps[:, 1:] if self.past else past, memory), seen
 
     def _parts_of(self, temporal_plan: Plan) -> tuple[Tensor | None, Plan, Plan]:
         """Takes a temporal plan apart: known or None, the view transformer's motion plan, the fusion's plan."""
@@ -332,19 +361,32 @@ class DenseBEV(BaseModel):
 
         At the beginning of a scene the present stands in for the missing past, as if the ego had been at rest.
         """
+        raw, state, _ = self._run_instant(batch, state, fresh)
+        return raw, state
+
+    def _run_instant(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None
+                     ) -> tuple[tuple[Tensor, ...], TemporalState, Trace]:
         poses, times = batch.global_from_ego[:, 0], batch.timestamps[:, 0]
         if fresh is None or state is None:
             fresh = torch.full((len(batch),), state is None, device=poses.device)
         state = state or self.empty_state(batch)
         motion = state.motion(poses, times, fresh)
-        output = self.step(batch.images[:, 0], self.view_plan(batch.rig.flatten(), poses), state.bev, state.memory,
-                           self.temporal_plan(motion))
-        return output.raw, TemporalState(output.past, output.memory, motion.global_from_ego[:, 1:],
-                                         motion.timestamps[:, 1:])
+        output, seen = self._step(batch.images[:, 0], self.view_plan(batch.rig.flatten(), poses), state.bev,
+                                  state.memory, self.temporal_plan(motion))
+        after = TemporalState(output.past, output.memory, motion.global_from_ego[:, 1:], motion.timestamps[:, 1:])
+        poses = motion.global_from_ego[:, -seen.bev.shape[1]:]
+        return output.raw, after, Trace(seen.features, seen.depth, seen.bev, seen.fused, poses, seen.foreground)
 
-    def forward(self, batch: BEVBatch, mode: str = "tensor") -> Any:
-        """Follows mmengine: ``loss`` gives a dict of losses, ``predict`` a list of results, ``tensor`` raw outputs."""
-        raw, trace = self.run_clip(batch)
+    def forward(self, batch: BEVBatch, mode: str = "tensor", streams: Streams | None = None) -> Any:
+        """Follows mmengine: ``loss`` gives a dict of losses, ``predict`` a list of results, ``tensor`` raw outputs.
+
+        With ``streams`` the batch is one instant of several scenes, whose past the streams hand in and keep.
+        """
+        if streams is None:
+            raw, trace = self.run_clip(batch)
+        else:
+            raw, state, trace = self._run_instant(batch, *streams.before(batch))
+            streams.keep(batch, state)
         if mode == "loss":
             if not batch.targets:
                 raise ValueError("batch: expected targets for the loss, got none; give the data set a target_coder")

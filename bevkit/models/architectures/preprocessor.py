@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -25,6 +26,6 @@ class BEVPreprocessor(BaseDataPreprocessor):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
-    def forward(self, data: dict[str, BEVBatch], training: bool = False) -> dict[str, BEVBatch]:
-        batch = data["batch"].to(self.mean.device, non_blocking=True)
-        return {"batch": replace(batch, images=(batch.images.float() - self.mean) / self.std)}
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        batch: BEVBatch = data["batch"].to(self.mean.device, non_blocking=True)
+        return {**data, "batch": replace(batch, images=(batch.images.float() - self.mean) / self.std)}

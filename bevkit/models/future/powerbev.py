@@ -73,6 +73,10 @@ class PowerBEVHead(FutureHead):
 
     def loss(self, raw: PowerBEVOutput, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compares with targets ``segmentation`` [B F+2 Y X] and ``flow`` [B F+2 2 Y X]; 255 is ignored in both."""
+        frames, given = raw.segmentation.shape[1], targets["segmentation"].shape[1]
+        if given != frames:
+            raise ValueError(f"PowerBEVHead: expected targets of {frames} frames, past to future, got {given}; train "
+                             "it on clips (not --stream) with the past and future that the head is built for")
         segmentation = self.segmentation_loss(raw.segmentation, targets["segmentation"])
         flow = self.flow_loss(raw.flow, targets["flow"])
         losses = {}

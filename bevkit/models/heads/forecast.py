@@ -43,21 +43,21 @@ class ForecastHead(CenterPointHead):
     are choices.
 
     Args:
-        grid, in_channels, options: of `CenterPointHead`; the coder is a `ForecastCoder`.
+        grid, in_channels, side_channels, options: of `CenterPointHead`; the coder is a `ForecastCoder`.
         guesses: K.
         path_weight: of both losses of the paths.
     """
 
     def __init__(self, grid: BEVGrid, in_channels: int, guesses: int = 6, path_weight: float = 0.1,
-                 coder: Any = None, **options: Any) -> None:
-        super().__init__(grid, in_channels, coder=coder or dict(type="ForecastCoder"), **options)
+                 coder: Any = None, side_channels: int = 0, **options: Any) -> None:
+        super().__init__(grid, in_channels, coder=coder or dict(type="ForecastCoder"), side_channels=side_channels,
+                         **options)
         if not isinstance(self.coder, ForecastCoder):
             raise ValueError(f"ForecastHead: expected a ForecastCoder, got {type(self.coder).__name__}")
         self.guesses, self.steps, self.path_weight = guesses, self.coder.steps, path_weight
-        shared, side = self.shared[0].out_channels, options.get("side_channels", 0)
-        width = self.branches[0]["velocity"][0].out_channels
+        shared, width = self.shared[0].out_channels, self.branches[0]["velocity"][0].out_channels
         self.path_branches = nn.ModuleList(
-            branch(shared + side, width, guesses * (2 * self.steps + 1)) for _ in self.tasks)
+            branch(shared + side_channels, width, guesses * (2 * self.steps + 1)) for _ in self.tasks)
         for one in self.path_branches:  # begins as constant velocity
             nn.init.normal_(one[-1].weight, std=1e-3)
             nn.init.zeros_(one[-1].bias)

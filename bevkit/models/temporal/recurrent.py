@@ -29,7 +29,7 @@ class RecurrentMemory(RecurrentFusion):
     through a small network is joined with the embedding before, so that a head can tell a slow car seen often from a
     quick one seen after a missed frame. The paper gives it to the velocity head alone; so do `side_channels`.
 
-    The paper leaves open how the convolution begins (as the new map alone), the width of the embedding
+    The paper leaves open how the convolution begins (as the mean of both maps), the width of the embedding
     (``time_channels``), its network (two 1x1 convolutions of the seconds), the convolution that joins two embeddings
     (1x1), and a scene's beginning (the present is its memory, no time has passed).
 
@@ -44,9 +44,8 @@ class RecurrentMemory(RecurrentFusion):
         self.grid, self.side_channels = grid, time_channels
         self.channels = self.memory = in_channels + time_channels
         self.fuse = nn.Conv2d(2 * in_channels, in_channels, 1)
-        with torch.no_grad():  # begins as the model without a past, whose weights are a good start
-            self.fuse.weight.zero_()
-            self.fuse.weight[:, in_channels:, 0, 0] = torch.eye(in_channels)
+        with torch.no_grad():  # a mean has the scale of a single map, so that a detector without a past is a good start
+            self.fuse.weight.copy_(0.5 * torch.eye(in_channels).repeat(1, 2)[..., None, None])
             self.fuse.bias.zero_()
         if time_channels:
             self.embed = nn.Sequential(nn.Conv2d(1, time_channels, 1), nn.ReLU(inplace=True),
