@@ -142,6 +142,20 @@ def test_scene_edges_can_be_filled(tiny):
     assert np.allclose(np.diff([frame.timestamp for frame in last.frames]), 0.5)
 
 
+def test_keyframes_go_missing_and_older_ones_take_their_places(tiny):
+    options = dict(version="v1.0-mini", past=3, at_scene_start="repeat", with_images=False)
+    whole, holed = NuScenesClips(tiny, **options), NuScenesClips(tiny, **options, missed=0.5)
+    assert len(holed) == len(whole)
+    different = 0
+    for index in range(len(whole)):
+        usual, clip = ([frame.meta["keyframe"] for frame in data[index].inputs] for data in (whole, holed))
+        assert clip[-1] == usual[-1] and clip == sorted(clip) and len(clip) == 3  # the present never goes missing
+        assert all(one < other for one, other in zip(clip, clip[1:]) if one != clip[0])  # only the oldest stands in
+        different += clip != usual
+        assert clip == [frame.meta["keyframe"] for frame in holed[index].inputs]  # drawn by the index
+    assert different > len(whole) / 3
+
+
 def test_missing_facts_are_unknown(tmp_path):
     root = write_tables(tmp_path, lidar=False, images=False)
     clip = NuScenesClips(root, "v1.0-mini", 1, 1, with_images=False)[0]
@@ -213,6 +227,8 @@ def test_data_set_can_be_sent_to_a_process(tiny):
     (dict(scenes=["scene-9"]), "scene-9 not in v1.0-mini; it has scene-0061, scene-0103"),
     (dict(cameras=["CAM_TOP"]), "CAM_TOP not in v1.0-mini; it has CAM_FRONT, CAM_BACK"),
     (dict(at_scene_end="repeat"), "at_scene_end = skip or unknown"),
+    (dict(missed=1.0), "0 <= missed < 1"),
+    (dict(draw_per="frame"), "draw_per = clip or scene"),
 ])
 def test_mistakes_give_one_sentence(tiny, options, sentence):
     with pytest.raises((ValueError, FileNotFoundError), match=sentence):
