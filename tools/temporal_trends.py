@@ -18,7 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,19 @@ from torch import Tensor
 
 from bevkit.cli.benchmarks import machine
 from bevkit.datasets.augment import move_ego
+from bevkit.datasets.infos import open_index
 from bevkit.datasets.nuscenes import NuScenesClips
 from bevkit.datasets.past_targets import PastTargets
 from bevkit.engine.build import build_model, load_model, resolve
 from bevkit.engine.checkpoint import read_checkpoint, weights_of
 from bevkit.engine.config import load_config
 from bevkit.files import write_atomically
-from bevkit.metrics import NuScenesDetectionMetric
+from bevkit.metrics import ForecastMetric, NuScenesDetectionMetric, NuScenesTrackingMetric
 from bevkit.models.architectures import DenseBEV
 from bevkit.structures import BEVClip, EgoMotion, Trace, collate_clips
 
-SCORES = ("mAP", "NDS", "mATE", "mAVE")
+SCORES = ("mAP", "NDS", "mATE", "mAVE", "tracking/AMOTA", "forecast/vehicle/minADE", "forecast/vehicle/EPA",
+          "steady/vehicle/minADE", "steady/vehicle/EPA")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Way:
         missed: probability that a past keyframe is missing in training.
         tested: the same in each test.
         back: for a training-only branch that finds the objects of the instant before.
+        forecast: steps to come whose paths are forecast.
     """
 
     past: int = 1
@@ -60,6 +63,12 @@ class Way:
     missed: float = 0.0
     tested: tuple[float, ...] = (0.0,)
     back: bool = False
+    forecast: int = 0
+
+
+def forecasting(way: Way, steps: int = 6) -> Way:
+    head = dict(type="ForecastHead", guesses=3, coder=dict(type="ForecastCoder", steps=steps))
+    return replace(way, model={**(way.model or {}), "head": head}, forecast=steps)
 
 
 def parallel(past: int, **model: Any) -> Way:
@@ -77,7 +86,7 @@ RESIDUAL = dict(type="ResidualMap", blocks=1)
 HOP = dict(type="HistoricalObjectLoss", frames=3, channels=64, heads=(4, 2), ffn_channels=(128, 64),
            head=dict(type="CenterPointHead", shared_channels=32, branch_channels=16,
                      coder=dict(type="CenterPointCoder")))
-WAYS = {
+WAYS: dict[str, Way] = {
     "single": Way(),
     **{f"parallel_{past}": parallel(past) for past in HISTORY},
     **{f"recurrent_{past}": recurrent(past) for past in HISTORY},
@@ -87,6 +96,7 @@ WAYS = {
     "hop_off": parallel(3, frame_encoder=RESIDUAL),
     "hop_on": Way(4, {**parallel(3, frame_encoder=RESIDUAL).model, "auxiliaries": [HOP]}, back=True),
 }
+WAYS |= {f"forecast_{name}": forecasting(WAYS[name]) for name in ("single", "parallel_1", "recurrent_8")}
 
 
 class KeptMaps:
@@ -94,11 +104,14 @@ class KeptMaps:
 
     Args:
         dataset: clips without images and targets.
-        maps: [K C Y X] of every keyframe of its tables.
+        maps: [R C Y X] of the keyframes of its scenes, in their order.
     """
 
     def __init__(self, dataset: NuScenesClips, maps: np.ndarray) -> None:
         self.dataset, self.maps = dataset, maps
+        starts = dataset.index.scene_start
+        known = [np.arange(*starts[scene: scene + 2]) for scene in np.unique(dataset.clip_scenes())]
+        self.row = {int(keyframe): row for row, keyframe in enumerate(np.concatenate(known))}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -106,7 +119,8 @@ class KeptMaps:
     def read(self, index: int, turn: int = 0, mirror: Sequence[bool] = (False, False)) -> tuple[BEVClip, Tensor]:
         """Returns a clip and its maps [T C Y X], mirrored along x and y if asked for."""
         clip = self.dataset[index, turn]
-        bev = torch.from_numpy(self.maps[[self._keyframe(frame.meta) for frame in clip.inputs]]).float()
+        rows = [self.row[self._keyframe(frame.meta)] for frame in clip.inputs]
+        bev = torch.from_numpy(self.maps[rows]).float()
         for axis, (chosen, dimension) in enumerate(zip(mirror, (-1, -2))):
             if chosen:
                 turned = torch.eye(4, dtype=torch.float64)
@@ -120,17 +134,18 @@ class KeptMaps:
 
 
 def clips_of(place: str, cfg: Any, past: int, missed: float = 0.0, **options: Any) -> NuScenesClips:
-    """Opens DATAROOT:VERSION as clips; by default without images and targets."""
-    dataroot, _, version = place.rpartition(":")
-    if not dataroot:
-        raise ValueError(f"expected DATAROOT:VERSION, got {place!r}")
+    """Opens DIR:VERSION[:SCENES] as clips; by default without images and targets."""
+    dataroot, version, count = [*place.split(":"), ""][:3]
+    if count:
+        names = open_index(dataroot, version).scene_names
+        options["scenes"] = names[: int(count)]
     return NuScenesClips(dataroot, version, past, missed=missed, at_scene_start="repeat",
                          images=dict(cfg.test_dataloader.dataset.images), **{"with_images": False, **options})
 
 
 @torch.no_grad()
 def keep_maps(model: DenseBEV, dataset: NuScenesClips, path: Path, batch: int = 4) -> np.ndarray:
-    """Returns the maps [K C Y X] float16 that a model makes of every keyframe; made once, then read from ``path``."""
+    """Returns the maps [R C Y X] float16 that a model makes of all keyframes; made once, then read from ``path``."""
     if path.exists():
         return np.load(path, mmap_mode="r")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,8 +164,9 @@ def keep_maps(model: DenseBEV, dataset: NuScenesClips, path: Path, batch: int = 
 def begin(cfg: Any, way: Way, checkpoint: str) -> DenseBEV:
     """Builds the model of a way; it begins as the detector: where layers grew, what is new weighs nothing."""
     cfg = copy.deepcopy(cfg)
-    cfg.model.auxiliaries = []
-    cfg.model.update(way.model or {})
+    changes = dict(way.model or {})
+    cfg.merge_from_dict(dict(model=dict(head=changes.pop("head", {}))))
+    cfg.model.update(dict(auxiliaries=[], temporal=None) | changes)
     model, given = build_model(cfg), weights_of(read_checkpoint(checkpoint))
     for name, own in model.state_dict().items():
         old = given.get(name)
@@ -211,24 +227,33 @@ def train(model: DenseBEV, data: KeptMaps, way: Way, args: argparse.Namespace) -
 
 
 @torch.no_grad()
-def score(model: DenseBEV, data: KeptMaps, size: int = 8) -> dict[str, float]:
-    """Scores a model on all clips officially."""
+def score(model: DenseBEV, data: KeptMaps, way: Way, size: int = 8) -> dict[str, float]:
+    """Scores a model on all clips officially; tracks too where the clips are those of a split."""
     model.eval()
-    metric = NuScenesDetectionMetric()
-    metric.dataset_meta = data.dataset.metainfo
+    official = [NuScenesDetectionMetric()] + [NuScenesTrackingMetric()] * bool(data.dataset.split)
+    paths = [ForecastMetric(way.forecast), ForecastMetric(way.forecast, prefix="steady")] if way.forecast else []
+    for metric in official:
+        metric.dataset_meta = data.dataset.metainfo
     for first in range(0, len(data), size):
         rows = [data.read(index) for index in range(first, min(first + size, len(data)))]
         for (clip, _), found in zip(rows, model.head.predict(run(model, rows)[0])):
-            metric.add(clip.present.meta["sample_token"], clip.present.global_from_ego, found)
-    return {name.split("/", 1)[1]: value for name, value in metric.evaluate(len(data)).items()}
+            for metric in official:
+                metric.add(clip.present.meta["sample_token"], clip.present.global_from_ego, found)
+            boxes, poses = [frame.boxes for frame in clip.frames], clip.global_from_ego
+            for metric, one in zip(paths, (found, replace(found, paths=None))):
+                metric.add(boxes[clip.past - 1:], poses[clip.past - 1:], one)
+    scores = {name: value for metric in (*official, *paths) for name, value in metric.evaluate(len(data)).items()}
+    return {name.removeprefix("nuscenes/"): value for name, value in scores.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of a single-frame detector")
     parser.add_argument("checkpoint", help="its weights")
-    parser.add_argument("--train", required=True, metavar="DIR:VERSION", help="scenes to train on, all of the tables")
-    parser.add_argument("--held-out", required=True, metavar="DIR:VERSION", help="scenes to score, all of the tables")
+    parser.add_argument("--train", required=True, metavar="DIR:VERSION[:N]",
+                        help="scenes to train on, the first N or all")
+    parser.add_argument("--held-out", required=True, metavar="DIR:VERSION[:N]", help="scenes to score")
+    parser.add_argument("--split", help="of the scenes to score, all of which it must hold; then tracks are scored too")
     parser.add_argument("--kept", type=Path, required=True, metavar="DIR", help="folder for the maps")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=", ".join(WAYS))
     parser.add_argument("--steps", type=int, default=400)
@@ -247,12 +272,14 @@ def main() -> None:
         torch.manual_seed(args.seed)
         model = begin(cfg, way, args.checkpoint)
         print(name, flush=True)
-        train(model, KeptMaps(clips_of(args.train, cfg, way.past, way.missed), maps["train"]), way, args)
+        future = dict(future=way.forecast, at_scene_end="unknown")
+        train(model, KeptMaps(clips_of(args.train, cfg, way.past, way.missed, **future), maps["train"]), way, args)
         for missed in way.tested:
-            held_out = KeptMaps(clips_of(args.held_out, cfg, way.past, missed), maps["held_out"])
+            clips = clips_of(args.held_out, cfg, way.past, missed, split=args.split, **future)
+            held_out = KeptMaps(clips, maps["held_out"])
             label = f"{name} missed {missed:.0%}" if way.missed else name
-            found[label] = score(model, held_out)
-            print(f"{label}: " + "  ".join(f"{key} {found[label][key]:.4f}" for key in SCORES)
+            found[label] = score(model, held_out, way)
+            print(f"{label}: " + "  ".join(f"{key} {found[label][key]:.4f}" for key in SCORES if key in found[label])
                   + f"  ({time.monotonic() - started:.0f} s)", flush=True)
             if args.json:
                 write_atomically(args.json, json.dumps(found, indent=1))

@@ -1,0 +1,69 @@
+"""The tools that measure: they run, tiny, and what they say holds."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bevkit.engine.build import load_model, resolve
+from bevkit.engine.config import load_config
+from bevkit.structures import EgoMotion
+from tests.conftest import ROOT
+
+
+def tool(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = load_model(load_config(str(ROOT / "configs" / "tiny" / "lss_centerpoint.py")))
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / "detector.pth")
+    return tmp_path / "detector.pth"
+
+
+def test_ways_begin_as_the_detector(checkpoint: Path):
+    trends = tool("temporal_trends")
+    cfg = resolve(load_config(str(ROOT / "configs" / "tiny" / "lss_centerpoint.py")))
+    single = trends.begin(cfg, trends.WAYS["single"], str(checkpoint)).eval()
+    bev = torch.randn(1, 5, *single.map_shape)
+    pose = torch.eye(4, dtype=torch.float64).repeat(1, 5, 1, 1)
+    with torch.no_grad():
+        alone, _ = single.run_maps(bev[:, -1:], EgoMotion.of(pose[:, -1:], fresh=True))
+        stacked = trends.begin(cfg, trends.WAYS["parallel_4"], str(checkpoint)).eval()
+        found, _ = stacked.run_maps(bev, EgoMotion.of(pose, fresh=True))
+        kept = trends.begin(cfg, trends.WAYS["recurrent_4"], str(checkpoint)).eval()
+        steady, _ = kept.run_maps(bev[:, -1:].expand_as(bev), EgoMotion.of(pose, fresh=True))  # the mean of equals
+    torch.testing.assert_close(found.heatmap, alone.heatmap, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(steady.heatmap, alone.heatmap, rtol=1e-4, atol=1e-5)
+    assert sum(value.numel() for value in stacked.parameters()) > sum(value.numel() for value in single.parameters())
+
+
+def test_trends_are_measured(small_world: Path, checkpoint: Path, tmp_path: Path, monkeypatch):
+    trends, names = tool("temporal_trends"), ["missed_with_time", "hop_on", "forecast_parallel_1"]
+    monkeypatch.setitem(trends.WAYS, "missed_with_time", trends.recurrent(2, missed=0.3, tested=(0.0, 0.5)))
+    monkeypatch.setattr(sys, "argv", [
+        "temporal_trends", str(ROOT / "configs" / "tiny" / "lss_centerpoint.py"), str(checkpoint), "--train",
+        f"{small_world}:v1.0-mini:1", "--held-out", f"{small_world}:v1.0-mini", "--kept", str(tmp_path / "maps"),
+        "--steps", "2", "--batch", "2", "--json", str(tmp_path / "trends.json"), "--only", *names])
+    trends.main()
+    found = json.loads((tmp_path / "trends.json").read_text())
+    assert {"missed_with_time missed 0%", "missed_with_time missed 50%", "hop_on", "forecast_parallel_1"} <= set(found)
+    assert {"mAP", "mAVE", "forecast/vehicle/EPA", "steady/vehicle/EPA"} <= set(found["forecast_parallel_1"])
+
+
+def test_a_scene_is_streamed_in_every_way(small_world: Path, tmp_path: Path, monkeypatch):
+    drill = tool("stream_drill")
+    monkeypatch.setattr(sys, "argv", ["stream_drill", str(ROOT / "configs" / "tiny" / "videobev.py"), "--dataroot",
+                                      str(small_world), "--instants", "10", "--json", str(tmp_path / "drill.json")])
+    drill.main()
+    found = json.loads((tmp_path / "drill.json").read_text())
+    assert found["keyframes"] > 3 and len(found["memory"]) == 10 and max(found["errors"].values()) < 1e-4
