@@ -228,7 +228,7 @@ def train(model: DenseBEV, data: KeptMaps, way: Way, args: argparse.Namespace) -
 
 @torch.no_grad()
 def score(model: DenseBEV, data: KeptMaps, way: Way, size: int = 8) -> dict[str, float]:
-    """Scores a model on all clips officially; tracks too where the clips are those of a split."""
+    """Scores a model on all clips officially, in bfloat16; tracks too where the clips are those of a split."""
     model.eval()
     official = [NuScenesDetectionMetric()] + [NuScenesTrackingMetric()] * bool(data.dataset.split)
     paths = [ForecastMetric(way.forecast), ForecastMetric(way.forecast, prefix="steady")] if way.forecast else []
@@ -236,7 +236,9 @@ def score(model: DenseBEV, data: KeptMaps, way: Way, size: int = 8) -> dict[str,
         metric.dataset_meta = data.dataset.metainfo
     for first in range(0, len(data), size):
         rows = [data.read(index) for index in range(first, min(first + size, len(data)))]
-        for (clip, _), found in zip(rows, model.head.predict(run(model, rows)[0])):
+        with torch.autocast("cpu", torch.bfloat16):
+            raw, _ = run(model, rows)
+        for (clip, _), found in zip(rows, model.head.predict(raw)):
             for metric in official:
                 metric.add(clip.present.meta["sample_token"], clip.present.global_from_ego, found)
             boxes, poses = [frame.boxes for frame in clip.frames], clip.global_from_ego
@@ -256,8 +258,8 @@ def main() -> None:
     parser.add_argument("--split", help="of the scenes to score, all of which it must hold; then tracks are scored too")
     parser.add_argument("--kept", type=Path, required=True, metavar="DIR", help="folder for the maps")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=", ".join(WAYS))
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here, after every way")
