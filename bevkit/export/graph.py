@@ -39,9 +39,12 @@ def meaning_of(name: str) -> str:
 
 
 def exportable(model: DenseBEV) -> DenseBEV:
-    """Returns a twin in evaluation mode that shares the weights and uses the exportable form of the view transform."""
+    """Returns a twin in evaluation mode that shares the weights and uses the exportable form of the view transform.
+
+    It has no auxiliaries: the exporter would write their buffers into the graph, which nothing reads.
+    """
     twin = copy.copy(model.eval())
-    twin._modules = dict(model._modules)  # a shallow copy shares this dict
+    twin._modules = {name: part for name, part in model._modules.items() if name != "auxiliaries"}
     twin.view_transformer = model.view_transformer.exportable()
     return twin
 

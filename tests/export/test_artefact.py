@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from bevkit.engine.build import build_model
+from bevkit.engine.config import load_config
 from bevkit.export import tensorrt
 from bevkit.export.artefact import engine_report, write_artefact
 from bevkit.export.graph import exportable, random_clip
@@ -15,6 +17,7 @@ from bevkit.export.onnx import ALLOWED, checked
 from bevkit.export.parity import compare
 from bevkit.export.precision import to_half
 from bevkit.export.report import markdown
+from tests.conftest import ROOT
 from tests.export.tiny import CAMERAS, IMAGE_SIZE, tiny_model
 
 
@@ -49,6 +52,20 @@ def test_manifest_describes_every_input_and_output(artefact, model):
 def test_report_reads_well(artefact):
     text = markdown(artefact[1])
     assert "passed" in text and "| flow |" in text and "equal in all" in text
+
+
+def test_what_only_trains_leaves_no_trace(tmp_path):
+    """HoP's branch costs the vehicle nothing: the same bytes with and without it."""
+    torch.manual_seed(0)
+    taught = build_model(load_config(str(ROOT / "configs" / "tiny" / "bevdet4d.py")))
+    assert "HistoricalObjectLoss" in {type(part).__name__ for part in taught.auxiliaries}
+    plain = build_model(load_config(str(ROOT / "configs" / "tiny" / "bevdet4d.py"), ["model.auxiliaries=[]"]))
+    plain.load_state_dict({name: value for name, value in taught.state_dict().items()
+                           if not name.startswith("auxiliaries.")})
+    clips = [random_clip(taught.grid, CAMERAS, taught.view_transformer.image_size, frames=2)]
+    for name, model in (("taught", taught), ("plain", plain)):
+        write_artefact(model.eval(), clips, tmp_path / name, with_tensorrt=False)
+    assert (tmp_path / "taught" / "model.onnx").read_bytes() == (tmp_path / "plain" / "model.onnx").read_bytes()
 
 
 def test_calibration_is_an_input_and_not_baked_in(artefact, model):
