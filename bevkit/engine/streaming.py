@@ -49,9 +49,9 @@ class SceneBatches:
                              f"side ({self.processes} processes), got {len(self.scenes)}; lower the batch size")
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = islice(self._batches(), self.start, len(self) if self.endless else None)
-        self.start = 0
-        return batches
+        # A generator, as PyTorch's loader with workers begins an order twice and takes batches of the second alone.
+        first, self.start = self.start, 0
+        yield from islice(self._batches(), first, len(self) if self.endless else None)
 
     def __len__(self) -> int:
         if self.endless:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bevkit.engine.build import build_dataset, build_model, build_runner, evaluate, load_model
+from bevkit.engine.checkpoint import latest_checkpoint, read_checkpoint
 from bevkit.engine.config import load_config
 from bevkit.engine.streaming import SceneBatches, Streams, StreamTrainLoop, side_by_side, use_streams
 from bevkit.geometry import rigid
@@ -128,7 +129,7 @@ def test_a_killed_stream_training_goes_on_at_its_batch(tmp_path, tiny_overrides,
                "default_hooks.checkpoint.interval=2", "randomness.seed=0", "train_dataloader.dataset.split=None"]
 
     def train(folder, resume=False):
-        config = load_config(CONFIG, options)
+        config = load_config(CONFIG, [*options, f"train_dataloader.num_workers={2 * resume}"])
         use_streams(config, 2, "train")
         build_runner(config, tmp_path / folder, resume=resume).train()
 
@@ -142,6 +143,15 @@ def test_a_killed_stream_training_goes_on_at_its_batch(tmp_path, tiny_overrides,
     kill_at = None
     train("killed", resume=True)
     assert len(whole) > 4 and seen == whole
+
+
+def test_two_processes_train_on_streams(tmp_path, tiny_overrides):
+    torchrun("train", CONFIG, "--work-dir", str(tmp_path), "--stream", "1", "--set", *tiny_overrides,
+             "train_cfg.max_epochs=1", "train_cfg.val_interval=9", "default_hooks.checkpoint.interval=1",
+             "train_dataloader.dataset.split=None")
+    config = load_config(CONFIG, [*tiny_overrides, "train_dataloader.dataset.split=None"])
+    use_streams(config, 1, "train")
+    assert read_checkpoint(latest_checkpoint(tmp_path))["meta"]["iter"] == len(build_dataset(config, "train")) // 2
 
 
 def streamed(model, dataset, places: int) -> dict[int, torch.Tensor]:
