@@ -16,8 +16,14 @@ import bevkit
 from bevkit.cli.output import console, examples
 from bevkit.files import write_atomically
 
-# The config that a system's weights are tried on unless --config names another.
-CONFIGS = {"powerbev": "configs/prediction/powerbev_long.py"}
+# The config that a system's weights are tried on unless --config names another; heads alone want --partial.
+CONFIGS = {
+    "bevdepth": "configs/detection/bevdepth_r50_256x704.py", "bevdet": "configs/detection/bevdet4d_r50_256x704.py",
+    "bevformer": "configs/detection/bevformer_base.py", "centerpoint": "configs/detection/bevdepth_r50_256x704.py",
+    "centerpoint_before_1.0": "configs/detection/bevdepth_r50_256x704.py",
+    "fbbev": "configs/detection/fbbev_r50_256x704.py", "hop": "configs/detection/hop_bevdet4d_r50_256x704.py",
+    "matrixvt": "configs/detection/matrixvt_r50_256x704.py", "powerbev": "configs/prediction/powerbev_long.py",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = examples(
         "bevkit import-checkpoint powerbev_long.ckpt --system powerbev --out work_dirs/powerbev_long",
         "bevkit import-checkpoint s.ckpt --system powerbev --config configs/prediction/powerbev_short.py --out short",
+        "bevkit import-checkpoint bevformer_tiny.pth --system bevformer --config configs/detection/bevformer_tiny.py "
+        "--out tiny",
         "bevkit test work_dirs/powerbev_long.py work_dirs/powerbev_long.pth")
 
 

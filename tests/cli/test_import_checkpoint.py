@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bevkit.cli.import_checkpoint import config_text
+from bevkit.cli.import_checkpoint import CONFIGS, config_text, default_config
 from bevkit.cli.main import main
 from bevkit.engine.build import load_model
 from bevkit.engine.config import load_config
+from bevkit.importers import IMPORTERS
 
 
 @pytest.fixture
@@ -49,6 +50,12 @@ def test_weights_of_another_model_are_refused(released: Path, tmp_path: Path, ca
     assert "name the config of these weights with --config, or accept it with --partial" in capsys.readouterr().err
     assert not (tmp_path / "part.pth").exists()
     assert main([*call, "--partial"]) == 0 and (tmp_path / "part.pth").exists()
+
+
+def test_every_importer_can_be_called_and_has_a_config() -> None:
+    assert set(CONFIGS) == set(IMPORTERS)
+    for system in CONFIGS:
+        load_config(default_config(system))
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path, capsys) -> None:

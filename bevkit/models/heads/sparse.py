@@ -1,0 +1,97 @@
+"""SparseBEV's head (Liu et al., ICCV 2023): learned queries with boxes, refined by one layer over and over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bevkit.models.heads.query import QueryLoss, QueryOutput
+from bevkit.models.layers.sparse_decoder import SparseDecoderLayer, SparseViews, centers_of
+from bevkit.registry import MODELS, built
+from bevkit.structures.results import Detections3D
+
+Range = tuple[float, float, float, float, float, float]
+
+
+@MODELS.register_module()
+class SparseQueryHead(nn.Module):
+    """Finds objects by queries, each with a box, that look into images of T frames.
+
+    All decoder layers share their weights; each starts from the boxes of the one before, without gradients.
+
+    Args:
+        in_channels: C of the features and of the queries.
+        frames: T.
+        bounds: (x, y, z low, x, y, z high) metres in which centres lie.
+        queries: Q, a square number: at first they stand on a square lattice.
+        layers: of the decoder.
+        classes: K.
+        coder: object or config with ``decode``; `QueryBoxCoder` by default.
+        loss: module or config; `QueryLoss` with SparseBEV's weights by default.
+        options: of `SparseDecoderLayer`.
+    """
+
+    def __init__(self, in_channels: int = 256, frames: int = 8, bounds: Range = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0),
+                 queries: int = 900, layers: int = 6, classes: int = 10, coder: Any = None, loss: Any = None,
+                 **options: Any) -> None:
+        super().__init__()
+        side = round(queries ** 0.5)
+        if side * side != queries:
+            raise ValueError(f"queries: expected a square number, such as {side * side}, got {queries}")
+        self.layers, self.classes = layers, classes
+        self.coder = built(coder or dict(type="QueryBoxCoder", score_threshold=0.05))
+        self.query_loss = built(loss) or QueryLoss(code_weights=CODE_WEIGHTS, cost_weights=CODE_WEIGHTS)
+        self.bounds: Tensor
+        self.register_buffer("bounds", torch.tensor(bounds).view(2, 3).T.contiguous(), persistent=False)  # [3 2]
+        self.boxes = nn.Parameter(first_boxes(side))
+        self.labels = nn.Embedding(classes + 1, in_channels - 1)  # what a query begins as; the last one: anything
+        self.layer = SparseDecoderLayer(in_channels, frames, classes, **options)
+
+    def forward(self, views: SparseViews) -> QueryOutput:
+        """Looks; returns scores and boxes of every layer in training, else of the last one alone."""
+        batch = len(views.ages)
+        boxes = self.boxes.expand(batch, -1, -1)
+        return self.decode(self.queries_of(torch.full(boxes.shape[:2], self.classes, device=boxes.device), 0.0), boxes,
+                           views)
+
+    def queries_of(self, labels: Tensor, told: float) -> Tensor:
+        """Makes queries [B Q C] of labels [B Q]; ``told``: 1 where the label is a hint (denoising), else 0."""
+        return torch.cat((self.labels(labels), torch.full_like(labels[..., None], told, dtype=torch.float32)), dim=-1)
+
+    def decode(self, query: Tensor, boxes: Tensor, views: SparseViews, blocked: Tensor | None = None) -> QueryOutput:
+        """Refines queries [B Q C] with boxes [B Q 10] layer by layer."""
+        found = []
+        for _ in range(self.layers):
+            query, boxes, scores = self.layer(query, boxes, self.bounds, views, blocked)
+            found.append((scores, self.codes_of(boxes)))
+            boxes = boxes.detach()  # each layer answers for its own step
+        scores, codes = zip(*(found if self.training else found[-1:]))
+        return QueryOutput(torch.stack(scores), torch.stack(codes))
+
+    def codes_of(self, boxes: Tensor) -> Tensor:
+        """Turns query boxes [B Q 10] into the codes of `QueryOutput`, metres."""
+        x, y, z = centers_of(boxes, self.bounds).split(1, dim=-1)
+        return torch.cat((x, y, boxes[..., 3:5], z, boxes[..., 5:]), dim=-1)
+
+    def loss(self, raw: QueryOutput, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.query_loss(raw, targets)
+        return losses
+
+    @torch.no_grad()
+    def predict(self, raw: QueryOutput) -> list[Detections3D]:
+        result: list[Detections3D] = self.coder.decode(raw)
+        return result
+
+
+CODE_WEIGHTS = (2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)  # SparseBEV's, in matching and loss alike
+
+
+def first_boxes(side: int) -> Tensor:
+    """Returns the boxes of queries on a square lattice [Q 10], x in the outer order, low, upright and at rest."""
+    boxes = torch.randn(side * side, 10)
+    lattice = (torch.arange(side) + 0.5) / side
+    boxes[:, :2] = torch.stack(torch.meshgrid(lattice, lattice, indexing="ij"), dim=-1).flatten(0, 1)
+    boxes[:, 2], boxes[:, 5], boxes[:, 8:] = 0.0, 1.5, 0.0
+    return boxes

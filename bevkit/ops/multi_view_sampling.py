@@ -1,0 +1,81 @@
+"""Points that fell into images of several cameras read all scales there, each with a weight of its own.
+
+SparseBEV's sampling (Liu et al., ICCV 2023, section 3.3): each point reads one image. Two forms of it agree:
+
+* `multi_view_sampling_reference`: a grid_sample of rank 5 a scale with the cameras as depth, as the authors' PyTorch
+  fallback has it;
+* `multi_view_sampling`: the cameras' maps stand one above the other with a row of zeros between, so that it is
+  `deformable_attention` with a scale a sample: rank 4 and standard operators where it is exported, and on CUDA its
+  Triton kernels, which never hold the samples of every scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bevkit.checks import expect
+from bevkit.ops.deformable_attention import Shapes, deformable_attention
+
+
+def stack_views(features: Sequence[Tensor], groups: int) -> tuple[Tensor, Shapes]:
+    """Lays the maps of N cameras one above the other, scale after scale.
+
+    Args:
+        features: of each of L scales [M N C H W].
+        groups: G that the channels are parted into.
+
+    Returns:
+        values [M S G C/G] and the shapes (N*(H+1), W) of the stacks, whose areas add up to S.
+    """
+    rows, shapes = [], []
+    for level in features:
+        axes = expect("features", level, "M N C H W")
+        padded = F.pad(level, (0, 0, 0, 1))  # a row of zeros below each: no camera's border reads another's image
+        rows.append(padded.permute(0, 1, 3, 4, 2).flatten(1, 3))  # [M N*(H+1)*W C]
+        shapes.append((axes["N"] * (axes["H"] + 1), axes["W"]))
+    return torch.cat(rows, dim=1).unflatten(2, (groups, -1)), shapes
+
+
+def multi_view_sampling(values: Tensor, shapes: Shapes, cameras: int, view: Tensor, place: Tensor, weights: Tensor
+                        ) -> Tensor:
+    """Reads the map of one camera at each point in L scales and adds up.
+
+    Args:
+        values, shapes: of `stack_views`.
+        cameras: N.
+        view: [M Q G] int64, the camera that each of Q points of each group reads.
+        place: [M Q G 2] (u, v) in its image, from 0 at the centre of the first column and row of a map to 1 at that of
+            the last; zeros beyond.
+        weights: [M Q G L] of the scales.
+
+    Returns:
+        [M Q G*C]; differentiable in values, place and weights.
+    """
+    level_places = []
+    for stack, width in shapes:
+        height = stack // cameras - 1
+        # Beyond the zeros around a map everything is zero: clamped, no point slips into the next camera's map.
+        column = (place[..., 0] * (width - 1)).clamp(-1, width)
+        row = view * (height + 1) + (place[..., 1] * (height - 1)).clamp(-1, height)
+        level_places.append(torch.stack(((column + 0.5) / width, (row + 0.5) / stack), dim=-1))  # [M Q G 2]
+    return deformable_attention(values, shapes, torch.stack(level_places, dim=3), weights)
+
+
+def multi_view_sampling_reference(features: Sequence[Tensor], view: Tensor, place: Tensor, weights: Tensor) -> Tensor:
+    """Computes `multi_view_sampling` of features [M N C H W] a scale by grid_sample over (u, v, camera)."""
+    batch, queries, groups = view.shape
+    cameras = features[0].shape[1]
+    depth = 2 * view.to(place) / max(cameras - 1, 1) - 1  # [M Q G]
+    grid = torch.cat((2 * place - 1, depth.unsqueeze(-1)), dim=-1).transpose(1, 2)  # [M G Q 3]
+    grid = grid.reshape(batch * groups, 1, 1, queries, 3)
+    total: Tensor | int = 0
+    for level, weight in zip(features, weights.unbind(dim=3)):
+        maps = level.unflatten(2, (groups, -1)).permute(0, 2, 3, 1, 4, 5).flatten(0, 1)  # [M*G C/G N H W]
+        found = F.grid_sample(maps, grid, padding_mode="zeros", align_corners=True)  # [M*G C/G 1 1 Q]
+        total = total + found[:, :, 0, 0].unflatten(0, (batch, groups)).permute(0, 3, 1, 2) * weight.unsqueeze(-1)
+    assert isinstance(total, Tensor)
+    return total.flatten(2)

@@ -1,0 +1,40 @@
+"""multi_view_sampling: stacked views against the cameras as a third axis, in values and gradients."""
+
+import pytest
+import torch
+
+from bevkit.ops.multi_view_sampling import multi_view_sampling, multi_view_sampling_reference, stack_views
+
+SIZES = [(6, 9), (3, 5), (2, 2)]
+
+
+def operands(cameras: int, seed: int = 0):
+    """Places lie inside, on borders, a little and far outside of the images."""
+    random = torch.Generator().manual_seed(seed)
+    features = [torch.randn(2, cameras, 6, *size, generator=random, dtype=torch.float64) for size in SIZES]
+    view = torch.randint(cameras, (2, 40, 3), generator=random)
+    place = torch.rand(2, 40, 3, 2, generator=random, dtype=torch.float64) * 1.8 - 0.4
+    place[:, 0], place[:, 1], place[:, 2], place[:, 3] = 1e-4, 1.0001, 1e6, -1e6
+    weights = torch.rand(2, 40, 3, len(SIZES), generator=random, dtype=torch.float64)
+    return [tensor.requires_grad_() for tensor in features], view, place.requires_grad_(), weights.requires_grad_()
+
+
+@pytest.mark.parametrize("cameras", [1, 2, 6])
+def test_both_forms_agree(cameras):
+    features, view, place, weights = operands(cameras)
+    ours = multi_view_sampling(*stack_views(features, 3), cameras, view, place, weights)
+    theirs = multi_view_sampling_reference(features, view, place, weights)
+    assert ours.shape == (2, 40, 6)
+    torch.testing.assert_close(ours, theirs)
+    slope = torch.randn_like(ours)
+    tensors = (*features, place, weights)
+    for mine, reference in zip(torch.autograd.grad(ours, tensors, slope), torch.autograd.grad(theirs, tensors, slope)):
+        torch.testing.assert_close(mine, reference)
+
+
+def test_a_point_reads_its_own_camera():
+    features = [torch.arange(3.0).view(1, 3, 1, 1, 1).expand(1, 3, 1, *size).contiguous() + 1 for size in SIZES]
+    view = torch.tensor([[[0], [1], [2], [1]]])
+    place = torch.tensor([[0.5, 0.5], [0.0, 0.0], [1.0, 1.0], [0.5, 2.5]]).view(1, 4, 1, 2)
+    found = multi_view_sampling(*stack_views(features, 1), 3, view, place, torch.full((1, 4, 1, 3), 1 / 3))
+    torch.testing.assert_close(found.flatten(), torch.tensor([1.0, 2.0, 3.0, 0.0]))  # the last one is below its image
