@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bevkit.models.architectures import DenseBEV
-from bevkit.models.architectures.dense import StepOutput
+from bevkit.models.architectures.base import StepOutput
 from bevkit.structures import BEVBatch, BEVGrid, CameraRig, EgoMotion, TemporalState
 
 Tensors = dict[str, Tensor]

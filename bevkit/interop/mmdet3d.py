@@ -28,7 +28,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from bevkit.geometry import rigid
-from bevkit.models.architectures.dense import single
+from bevkit.models.architectures.base import single
 from bevkit.models.view_transformers import RecurrentViewTransformer, ViewOutput, ViewTransformer
 from bevkit.registry import MODELS, SCOPE
 from bevkit.structures import BEVGrid, Boxes3D, CameraRig, Detections3D, EgoMotion

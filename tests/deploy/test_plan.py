@@ -12,7 +12,7 @@ from plan_motion import temporal_inputs
 from bevkit.export.graph import exportable, named, random_clip
 from bevkit.export.manifest import settings
 from bevkit.geometry import rigid
-from bevkit.models.architectures.dense import single
+from bevkit.models.architectures.base import single
 from bevkit.structures import EgoMotion
 from tests.export.tiny import CAMERAS, IMAGE_SIZE, TINY, tiny_model
 

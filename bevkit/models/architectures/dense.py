@@ -6,34 +6,17 @@ from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from bevkit.geometry import rigid
-from bevkit.models.architectures.preprocessor import BEVPreprocessor
+from bevkit.models.architectures.base import Architecture, Plan, StepOutput, fields_of, single
 from bevkit.models.temporal import RecurrentFusion, WindowFusion
 from bevkit.models.view_transformers import RecurrentViewTransformer, ViewOutput
 from bevkit.registry import MODELS
 from bevkit.structures import BEVBatch, BEVGrid, CameraRig, EgoMotion, TemporalState, Trace
-
-Plan = tuple[Tensor, ...]
-
-
-class StepOutput(NamedTuple):
-    """What one instant of a stream gives.
-
-    Attributes:
-        raw: head outputs.
-        past: [B S C Y X] the maps to hand in at the next instant; S may be 0.
-        memory: [B M Y X] likewise, of a recurrent fusion; M may be 0.
-    """
-
-    raw: tuple[Tensor, ...]
-    past: Tensor
-    memory: Tensor
 
 
 class Seen(NamedTuple):
@@ -46,18 +29,15 @@ class Seen(NamedTuple):
     foreground: Tensor | None
 
 
-class Streams(Protocol):
-    """Who remembers the past of streams from one batch to the next; not a model."""
+class Pass(NamedTuple):
+    """What clips or instants led to: raw outputs, and the intermediates for those who train."""
 
-    def before(self, batch: BEVBatch) -> tuple[TemporalState | None, Tensor | None]:
-        """Returns the state that the clips of a batch go on from, and which of them begin a scene [B]."""
-
-    def keep(self, batch: BEVBatch, state: TemporalState) -> None:
-        """Keeps the state after a batch, without its gradients."""
+    raw: tuple[Tensor, ...]
+    trace: Trace
 
 
 @MODELS.register_module()
-class DenseBEV(BaseModel):
+class DenseBEV(Architecture):
     """Any image encoder, view transformer, temporal fusion, BEV encoder and head, joined on one grid.
 
     Args:
@@ -78,7 +58,7 @@ class DenseBEV(BaseModel):
                  bev_encoder: dict[str, Any] | None = None, frame_encoder: dict[str, Any] | None = None,
                  auxiliaries: Sequence[dict[str, Any]] = (), frames_in_graph: int | None = None,
                  level_ego: bool = False, data_preprocessor: dict[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor=MODELS.build(data_preprocessor) if data_preprocessor else BEVPreprocessor())
+        super().__init__(data_preprocessor)
         self.grid = BEVGrid(**grid)
         self.level_ego = level_ego
         self.image_encoder = MODELS.build(image_encoder)
@@ -146,7 +126,6 @@ class DenseBEV(BaseModel):
     # ---- calibration: no weights -------------------------------------------------------------------------------
 
     def view_plan(self, rig: CameraRig, global_from_ego: Tensor) -> Plan:
-        """Plans the view transform of M rigs (leading axis [M]) with their poses [M 4 4]."""
         if self.level_ego:
             rig = rig.moved((rigid.inverse(rigid.level(global_from_ego)) @ global_from_ego).to(rig.ego_from_camera))
         return single(self.view_transformer.plan(rig))
@@ -217,10 +196,7 @@ class DenseBEV(BaseModel):
         return self.head(fused, *sides), fused
 
     def step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan) -> StepOutput:
-        """Runs one instant: images [B N 3 h w], past maps [B S C Y X], memory [B M Y X], the plans.
-
-        This is what is exported.
-        """
+        """Runs one instant: images [B N 3 h w], past maps [B S C Y X], memory [B M Y X], the plans."""
         return self._step(images, view_plan, past, memory, temporal_plan)[0]
 
     def _step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan
@@ -344,74 +320,30 @@ class DenseBEV(BaseModel):
         return (self.map_channels, *self.grid.shape)
 
     def empty_state(self, batch: BEVBatch) -> TemporalState:
-        """Returns a past of zeros for the streams of a batch of single frames; a scene's first instant wants one."""
         poses, times = batch.global_from_ego[:, :1], batch.timestamps[:, :1]
         return TemporalState(batch.images.new_zeros(len(batch), self.past, *self.map_shape),
                              batch.images.new_zeros(len(batch), self.memory, *self.grid.shape),
                              poses.expand(-1, self.instants, -1, -1), times.expand(-1, self.instants))
 
-    def stream(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None = None
-               ) -> tuple[tuple[Tensor, ...], TemporalState]:
-        """Runs one instant (clips of one frame) of B streams.
+    def look(self, batch: BEVBatch) -> Pass:
+        return Pass(*self.run_clip(batch))
 
-        Args:
-            batch: images normalised.
-            state: what the last instant returned; None means that every stream begins a scene.
-            fresh: [B] bool, streams that begin a scene while others go on.
-
-        At the beginning of a scene the present stands in for the missing past, as if the ego had been at rest.
-        """
-        raw, state, _ = self._run_instant(batch, state, fresh)
-        return raw, state
-
-    def _run_instant(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None
-                     ) -> tuple[tuple[Tensor, ...], TemporalState, Trace]:
+    def look_on(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None) -> tuple[Pass, TemporalState]:
+        state, fresh = self.begun(batch, state, fresh)
         poses, times = batch.global_from_ego[:, 0], batch.timestamps[:, 0]
-        if fresh is None or state is None:
-            fresh = torch.full((len(batch),), state is None, device=poses.device)
-        state = state or self.empty_state(batch)
         motion = state.motion(poses, times, fresh)
         output, seen = self._step(batch.images[:, 0], self.view_plan(batch.rig.flatten(), poses), state.bev,
                                   state.memory, self.temporal_plan(motion))
         after = TemporalState(output.past, output.memory, motion.global_from_ego[:, 1:], motion.timestamps[:, 1:])
         poses = motion.global_from_ego[:, -seen.bev.shape[1]:]
-        return output.raw, after, Trace(seen.features, seen.depth, seen.bev, seen.fused, poses, seen.foreground)
+        trace = Trace(seen.features, seen.depth, seen.bev, seen.fused, poses, seen.foreground)
+        return Pass(output.raw, trace), after
 
-    def forward(self, batch: BEVBatch, mode: str = "tensor", streams: Streams | None = None) -> Any:
-        """Follows mmengine: ``loss`` gives a dict of losses, ``predict`` a list of results, ``tensor`` raw outputs.
+    def raw_of(self, seen: Pass) -> tuple[Tensor, ...]:
+        return seen.raw
 
-        With ``streams`` the batch is one instant of several scenes, whose past the streams hand in and keep.
-        """
-        if streams is None:
-            raw, trace = self.run_clip(batch)
-        else:
-            raw, state, trace = self._run_instant(batch, *streams.before(batch))
-            streams.keep(batch, state)
-        if mode == "loss":
-            if not batch.targets:
-                raise ValueError("batch: expected targets for the loss, got none; give the data set a target_coder")
-            losses = self.head.loss(raw, batch.targets)
-            for auxiliary in self.auxiliaries:
-                losses.update(auxiliary.loss(trace, batch.targets))
-            return losses
-        if mode == "predict":
-            return self.head.predict(raw)
-        if mode == "tensor":
-            return raw
-        raise ValueError(f"mode: expected loss, predict or tensor, got {mode!r}")
-
-    @torch.no_grad()
-    def predict(self, batch: BEVBatch) -> list[Any]:
-        """Preprocesses a batch as loaded and returns one result a clip."""
-        return self(**self.data_preprocessor({"batch": batch}), mode="predict")
-
-
-def single(plan: Plan) -> Plan:
-    """Returns a plan in the precision of the weights: calibration and poses are thought through in float64."""
-    values = [tensor.float() if tensor.is_floating_point() else tensor for tensor in plan]
-    return type(plan)(*values) if hasattr(plan, "_fields") else tuple(values)
-
-
-def fields_of(plan: Plan) -> tuple[str, ...]:
-    """Names the tensors of a plan: by the fields of a named tuple, else by their position."""
-    return getattr(plan, "_fields", None) or tuple(f"part_{index}" for index in range(len(plan)))
+    def losses_of(self, seen: Pass, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.head.loss(seen.raw, targets)
+        for auxiliary in self.auxiliaries:
+            losses.update(auxiliary.loss(seen.trace, targets))
+        return losses

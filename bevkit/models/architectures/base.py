@@ -1,0 +1,152 @@
+"""What all architectures are to mmengine, to a stream and to a vehicle."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from bevkit.models.architectures.preprocessor import BEVPreprocessor
+from bevkit.registry import MODELS
+from bevkit.structures import BEVBatch, CameraRig, EgoMotion, TemporalState
+
+Plan = tuple[Tensor, ...]
+
+
+class StepOutput(NamedTuple):
+    """What one instant of a stream gives.
+
+    Attributes:
+        raw: head outputs.
+        past: [B S C Y X] the maps to hand in at the next instant; S may be 0.
+        memory: [B M Y X] likewise, of a recurrent fusion; M may be 0.
+    """
+
+    raw: tuple[Tensor, ...]
+    past: Tensor
+    memory: Tensor
+
+
+class Streams(Protocol):
+    """Who remembers the past of streams from one batch to the next; not a model."""
+
+    def before(self, batch: BEVBatch) -> tuple[TemporalState | None, Tensor | None]:
+        """Returns the state that the clips of a batch go on from, and which of them begin a scene [B]."""
+
+    def keep(self, batch: BEVBatch, state: TemporalState) -> None:
+        """Keeps the state after a batch, without its gradients."""
+
+
+class Architecture(BaseModel, ABC):
+    """From images to results, in clips or in streams.
+
+    Attributes:
+        past: S, number of past instants of which an instant keeps maps.
+        memory: M, channels of what a recurrent fusion keeps; 0 without one.
+        instants: R, number of past instants whose poses an instant reads.
+    """
+
+    past: int
+    memory: int
+    instants: int
+    head: Any
+
+    def __init__(self, data_preprocessor: dict[str, Any] | None = None) -> None:
+        super().__init__(data_preprocessor=MODELS.build(data_preprocessor) if data_preprocessor else BEVPreprocessor())
+
+    # ---- calibration: no weights -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def view_plan(self, rig: CameraRig, global_from_ego: Tensor) -> Plan:
+        """Plans what the cameras of M rigs (leading axis [M]) see, with their poses [M 4 4]."""
+
+    @abstractmethod
+    def temporal_plan(self, motion: EgoMotion) -> Plan:
+        """Plans all that reads the past, over R past instants and the present; named."""
+
+    # ---- weights: no calibration -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan) -> StepOutput:
+        """Runs one instant: images [B N 3 h w], what was kept, the plans. This is what is exported."""
+
+    @abstractmethod
+    def look(self, batch: BEVBatch) -> Any:
+        """Runs a batch of clips, whose images are normalised, as far as training and testing go together."""
+
+    @abstractmethod
+    def look_on(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None) -> tuple[Any, TemporalState]:
+        """Does what `look` does for one instant of B streams; returns the state after it."""
+
+    @abstractmethod
+    def raw_of(self, seen: Any) -> tuple[Tensor, ...]:
+        """Returns the raw outputs of what was seen."""
+
+    @abstractmethod
+    def losses_of(self, seen: Any, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compares what was seen with the truth."""
+
+    @abstractmethod
+    def empty_state(self, batch: BEVBatch) -> TemporalState:
+        """Returns a past of zeros for the streams of a batch of single frames; a scene's first instant wants one."""
+
+    # ---- clips and streams -------------------------------------------------------------------------------------
+
+    def stream(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None = None
+               ) -> tuple[tuple[Tensor, ...], TemporalState]:
+        """Runs one instant (clips of one frame) of B streams.
+
+        Args:
+            batch: images normalised.
+            state: what the last instant returned; None means that every stream begins a scene.
+            fresh: [B] bool, streams that begin a scene while others go on.
+
+        At the beginning of a scene the present stands in for the missing past, as if the ego had been at rest.
+        """
+        seen, state = self.look_on(batch, state, fresh)
+        return self.raw_of(seen), state
+
+    def begun(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None) -> tuple[TemporalState, Tensor]:
+        """Returns a state and which streams begin [B], for `look_on` to go on from."""
+        if fresh is None or state is None:
+            fresh = torch.full((len(batch),), state is None, device=batch.global_from_ego.device)
+        return state or self.empty_state(batch), fresh
+
+    def forward(self, batch: BEVBatch, mode: str = "tensor", streams: Streams | None = None) -> Any:
+        """Follows mmengine: ``loss`` gives a dict of losses, ``predict`` a list of results, ``tensor`` raw outputs.
+
+        With ``streams`` the batch is one instant of several scenes, whose past the streams hand in and keep.
+        """
+        if mode not in ("loss", "predict", "tensor"):
+            raise ValueError(f"mode: expected loss, predict or tensor, got {mode!r}")
+        if streams is None:
+            seen = self.look(batch)
+        else:
+            seen, state = self.look_on(batch, *streams.before(batch))
+            streams.keep(batch, state)
+        if mode == "loss":
+            if not batch.targets:
+                raise ValueError("batch: expected targets for the loss, got none; give the data set a target_coder")
+            return self.losses_of(seen, batch.targets)
+        raw = self.raw_of(seen)
+        return self.head.predict(raw) if mode == "predict" else raw
+
+    @torch.no_grad()
+    def predict(self, batch: BEVBatch) -> list[Any]:
+        """Preprocesses a batch as loaded and returns one result a clip."""
+        results: list[Any] = self(**self.data_preprocessor({"batch": batch}), mode="predict")
+        return results
+
+
+def single(plan: Plan) -> Plan:
+    """Returns a plan in the precision of the weights: calibration and poses are thought through in float64."""
+    values = [tensor.float() if tensor.is_floating_point() else tensor for tensor in plan]
+    return type(plan)(*values) if hasattr(plan, "_fields") else tuple(values)
+
+
+def fields_of(plan: Plan) -> tuple[str, ...]:
+    """Names the tensors of a plan: by the fields of a named tuple, else by their position."""
+    return getattr(plan, "_fields", None) or tuple(f"part_{index}" for index in range(len(plan)))
