@@ -28,12 +28,13 @@ def resolve(cfg: Config) -> Config:
     """Returns a copy in which data sets know the head's coder, and metrics that ask for one the grid."""
     cfg = copy.deepcopy(cfg)
     cfg.setdefault("default_scope", SCOPE)
-    grid, coder = cfg.model.grid, cfg.model.head.get("coder")
+    grid, coder = cfg.model.get("grid"), cfg.model.head.get("coder")  # a sparse model has no grid
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         loader = cfg.get(name)
         if loader is not None and coder is not None:
             loader.dataset.setdefault("target_coder", coder)
-            loader.dataset.setdefault("grid", grid)
+            if grid is not None:
+                loader.dataset.setdefault("grid", grid)
     for name in ("val_evaluator", "test_evaluator"):
         evaluators = cfg.get(name)
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators] if evaluators else []:

@@ -19,11 +19,14 @@ class EgoMotion(TensorFields):
         global_from_ego: [B R+1 4 4] float64 poses, oldest first, the present last.
         timestamps: [B R+1] float64 seconds.
         fresh: [B] bool, True where a scene begins with the present: no past may have an influence there.
+        projection: [B R+1 N 3 4] float64, how the images of each instant see its own ego frame, for models that look
+            into past images anew; None for those that keep maps.
     """
 
     global_from_ego: Tensor
     timestamps: Tensor
     fresh: Tensor
+    projection: Tensor | None = None
 
     def __post_init__(self) -> None:
         axes = expect("motion.global_from_ego", self.global_from_ego, "B R 4 4")
@@ -42,7 +45,8 @@ class EgoMotion(TensorFields):
 
     def newest(self, past: int) -> EgoMotion:
         """Keeps ``past`` past instants and the present."""
-        return EgoMotion(self.global_from_ego[:, -1 - past:], self.timestamps[:, -1 - past:], self.fresh)
+        return EgoMotion(self.global_from_ego[:, -1 - past:], self.timestamps[:, -1 - past:], self.fresh,
+                         None if self.projection is None else self.projection[:, -1 - past:])
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,19 @@ class TemporalState(TensorFields):
     """The past of B streams; ``None`` in its place means that all of them begin a scene.
 
     Attributes:
-        bev: [B S C Y X] BEV maps of S past instants, oldest first, each in its own ego frame; S may be 0.
+        bev: [B S C Y X] BEV maps of S past instants, oldest first, each in its own ego frame; S may be 0. A sparse
+            model keeps image features in its place, [B S cells G C/G].
         memory: [B C' Y X] what a recurrent fusion keeps, in the ego frame of the last instant; C' may be 0.
         global_from_ego: [B R 4 4] float64 poses of the R last instants, R >= S.
         timestamps: [B R] float64 seconds.
+        projection: [B R N 3 4] float64, as `EgoMotion` has it.
     """
 
     bev: Tensor
     memory: Tensor
     global_from_ego: Tensor
     timestamps: Tensor
+    projection: Tensor | None = None
 
     def __post_init__(self) -> None:
         axes = expect("state.bev", self.bev, "B S C Y X")
@@ -67,10 +74,16 @@ class TemporalState(TensorFields):
         expect("state.global_from_ego", self.global_from_ego, "B R 4 4", axes)
         expect("state.timestamps", self.timestamps, "B R", axes)
 
-    def motion(self, global_from_ego: Tensor, timestamps: Tensor, fresh: Tensor) -> EgoMotion:
-        """Appends the present (poses [B 4 4], times [B]); where a scene begins (``fresh`` [B]) the ego was at rest."""
-        at_rest = fresh[:, None]
-        poses = torch.where(at_rest[..., None, None], global_from_ego[:, None], self.global_from_ego)
-        times = torch.where(at_rest, timestamps[:, None], self.timestamps)
-        return EgoMotion(torch.cat((poses, global_from_ego[:, None]), dim=1),
-                         torch.cat((times, timestamps[:, None]), dim=1), fresh)
+    def motion(self, global_from_ego: Tensor, timestamps: Tensor, fresh: Tensor, projection: Tensor | None = None
+               ) -> EgoMotion:
+        """Appends the present; where a scene begins the ego was at rest, and its cameras were where they are.
+
+        Args: poses [B 4 4], times [B], fresh [B] (a scene begins), projection [B N 3 4].
+        """
+        def appended(past: Tensor, now: Tensor) -> Tensor:
+            rest = fresh.view(-1, *[1] * (past.ndim - 1))
+            return torch.cat((torch.where(rest, now[:, None], past), now[:, None]), dim=1)
+
+        seen = None if projection is None or self.projection is None else appended(self.projection, projection)
+        return EgoMotion(appended(self.global_from_ego, global_from_ego), appended(self.timestamps, timestamps), fresh,
+                         seen)

@@ -109,12 +109,6 @@ class Architecture(BaseModel, ABC):
         seen, state = self.look_on(batch, state, fresh)
         return self.raw_of(seen), state
 
-    def begun(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None) -> tuple[TemporalState, Tensor]:
-        """Returns a state and which streams begin [B], for `look_on` to go on from."""
-        if fresh is None or state is None:
-            fresh = torch.full((len(batch),), state is None, device=batch.global_from_ego.device)
-        return state or self.empty_state(batch), fresh
-
     def forward(self, batch: BEVBatch, mode: str = "tensor", streams: Streams | None = None) -> Any:
         """Follows mmengine: ``loss`` gives a dict of losses, ``predict`` a list of results, ``tensor`` raw outputs.
 

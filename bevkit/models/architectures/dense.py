@@ -329,8 +329,10 @@ class DenseBEV(Architecture):
         return Pass(*self.run_clip(batch))
 
     def look_on(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None) -> tuple[Pass, TemporalState]:
-        state, fresh = self.begun(batch, state, fresh)
         poses, times = batch.global_from_ego[:, 0], batch.timestamps[:, 0]
+        if fresh is None or state is None:
+            fresh = torch.full((len(batch),), state is None, device=poses.device)
+        state = state or self.empty_state(batch)
         motion = state.motion(poses, times, fresh)
         output, seen = self._step(batch.images[:, 0], self.view_plan(batch.rig.flatten(), poses), state.bev,
                                   state.memory, self.temporal_plan(motion))

@@ -89,7 +89,20 @@ class QueryLoss(nn.Module):
             found = self.match(scores[sample], codes[sample], truth, classes)
             query = (found >= 0).nonzero().squeeze(1)
             labels[sample, query], wanted[sample, query] = classes[found[query]], truth[found[query]]
-        matched = labels >= 0
+        return self.compare(scores, codes, labels, wanted)
+
+    def compare(self, scores: Tensor, codes: Tensor, labels: Tensor, wanted: Tensor, asked: Tensor | None = None
+                ) -> tuple[Tensor, Tensor]:
+        """Returns the class and the box loss of queries whose objects are known.
+
+        Args:
+            scores [B Q K], codes [B Q 10]: what queries say.
+            labels [B Q], -1 = nothing is there; wanted [B Q 10].
+            asked: [B Q] bool, queries that are asked at all; None: every one.
+        """
+        codes, matched = at_least_float32(codes), labels >= 0
+        if asked is not None:
+            scores, labels = scores[asked], labels[asked]
         count = mean_count(matched.sum())
         known = torch.isfinite(wanted)
         if self.unknown == "box":

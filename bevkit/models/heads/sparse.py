@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from bevkit.geometry.box_codes import code_from_boxes
 from bevkit.models.heads.query import QueryLoss, QueryOutput
 from bevkit.models.layers.sparse_decoder import SparseDecoderLayer, SparseViews, centers_of
 from bevkit.registry import MODELS, built
@@ -28,26 +29,29 @@ class SparseQueryHead(nn.Module):
         queries: Q, a square number: at first they stand on a square lattice.
         layers: of the decoder.
         classes: K.
+        groups: G that the channels are parted into where images are read.
+        denoising: groups of noisy true boxes that are to be set right, in training (DN-DETR, CVPR 2022); 0 leaves it.
         coder: object or config with ``decode``; `QueryBoxCoder` by default.
         loss: module or config; `QueryLoss` with SparseBEV's weights by default.
         options: of `SparseDecoderLayer`.
     """
 
     def __init__(self, in_channels: int = 256, frames: int = 8, bounds: Range = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0),
-                 queries: int = 900, layers: int = 6, classes: int = 10, coder: Any = None, loss: Any = None,
-                 **options: Any) -> None:
+                 queries: int = 900, layers: int = 6, classes: int = 10, groups: int = 4, denoising: int = 10,
+                 coder: Any = None, loss: Any = None, **options: Any) -> None:
         super().__init__()
         side = round(queries ** 0.5)
         if side * side != queries:
             raise ValueError(f"queries: expected a square number, such as {side * side}, got {queries}")
-        self.layers, self.classes = layers, classes
+        self.layers, self.classes, self.frames, self.groups = layers, classes, frames, groups
+        self.denoising = denoising
         self.coder = built(coder or dict(type="QueryBoxCoder", score_threshold=0.05))
         self.query_loss = built(loss) or QueryLoss(code_weights=CODE_WEIGHTS, cost_weights=CODE_WEIGHTS)
         self.bounds: Tensor
         self.register_buffer("bounds", torch.tensor(bounds).view(2, 3).T.contiguous(), persistent=False)  # [3 2]
         self.boxes = nn.Parameter(first_boxes(side))
         self.labels = nn.Embedding(classes + 1, in_channels - 1)  # what a query begins as; the last one: anything
-        self.layer = SparseDecoderLayer(in_channels, frames, classes, **options)
+        self.layer = SparseDecoderLayer(in_channels, frames, classes, groups=groups, **options)
 
     def forward(self, views: SparseViews) -> QueryOutput:
         """Looks; returns scores and boxes of every layer in training, else of the last one alone."""
@@ -75,6 +79,27 @@ class SparseQueryHead(nn.Module):
         x, y, z = centers_of(boxes, self.bounds).split(1, dim=-1)
         return torch.cat((x, y, boxes[..., 3:5], z, boxes[..., 5:]), dim=-1)
 
+    def learn(self, views: SparseViews, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Looks with the learned queries and with noisy true boxes, which neither see these nor one another's groups.
+
+        Args: targets boxes [B A 9] and labels [B A], -1 = no box.
+        """
+        if not self.denoising or not (targets["labels"] >= 0).any():
+            return self.loss(self(views), targets)
+        hints = noisy_truth(targets, self.bounds, self.denoising, self.classes)
+        count, told = self.boxes.shape[0], hints.boxes.shape[1]
+        boxes = torch.cat((hints.boxes, self.boxes.expand(len(hints.boxes), -1, -1)), dim=1)
+        anything = torch.full((len(boxes), count), self.classes, device=boxes.device)
+        query = torch.cat((self.queries_of(hints.labels, 1.0), self.queries_of(anything, 0.0)), dim=1)
+        raw = self.decode(query, boxes, views, hidden_from_one_another(told, count, self.denoising, boxes.device))
+        losses = self.loss(QueryOutput(raw.scores[:, :, told:], raw.boxes[:, :, told:]), targets)
+        last = len(raw.scores) - 1
+        for layer, (scores, codes) in enumerate(zip(raw.scores[:, :, :told], raw.boxes[:, :, :told])):
+            prefix = "denoise." if layer == last else f"denoise.layer{layer}."
+            losses[prefix + "loss_class"], losses[prefix + "loss_box"] = self.query_loss.compare(
+                scores, codes, hints.wanted_labels, hints.wanted_codes, hints.real)
+        return losses
+
     def loss(self, raw: QueryOutput, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = self.query_loss(raw, targets)
         return losses
@@ -83,6 +108,51 @@ class SparseQueryHead(nn.Module):
     def predict(self, raw: QueryOutput) -> list[Detections3D]:
         result: list[Detections3D] = self.coder.decode(raw)
         return result
+
+
+class Hints(NamedTuple):
+    """Noisy true boxes as queries [B D*A ..], group by group: query boxes, labels, what they should become, if real."""
+
+    boxes: Tensor
+    labels: Tensor
+    wanted_codes: Tensor
+    wanted_labels: Tensor
+    real: Tensor
+
+
+def noisy_truth(targets: dict[str, Tensor], bounds: Tensor, groups: int, classes: int, shift: float = 0.5,
+                swap: float = 0.25) -> Hints:
+    """Moves true boxes by up to ``shift`` of their sizes and takes some for another class.
+
+    Args:
+        targets: boxes [B A 9] and labels [B A], -1 = no box.
+        swap: probability of a random class.
+    """
+    most = int((targets["labels"] >= 0).sum(dim=1).max())
+    real = (targets["labels"] >= 0)
+    order = real.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # boxes first, room behind is cut
+    truth = targets["boxes"].gather(1, order.unsqueeze(-1).expand(-1, -1, 9)).repeat(1, groups, 1)  # [B D*A 9]
+    labels, real = (values.gather(1, order).repeat(1, groups) for values in (targets["labels"], real))
+    truth = torch.where(real.unsqueeze(-1), truth, torch.ones_like(truth))  # room: any box will do
+    low, high = bounds.unbind(dim=1)
+    moved = truth[..., :3] + shift * (2 * torch.rand_like(truth[..., :3]) - 1) * truth[..., 3:6]
+    place = ((moved - low) / (high - low)).clamp(0, 1)
+    codes = code_from_boxes(truth)
+    yaw = truth[..., 6:7]
+    boxes = torch.cat((place, truth[..., 3:6].log(), yaw.sin(), yaw.cos(), truth[..., 7:].nan_to_num()), dim=-1)
+    other = torch.randint_like(labels, classes)
+    told = torch.where(torch.rand(labels.shape, device=labels.device) < swap, other, labels)
+    return Hints(boxes, torch.where(real, told, classes), codes, torch.where(real, labels, -1), real)
+
+
+def hidden_from_one_another(told: int, queries: int, groups: int, device: torch.device) -> Tensor:
+    """Says which of D groups of hints and Q queries do not see which: [D*A+Q D*A+Q] bool.
+
+    Each group sees itself and the queries; the queries see themselves alone.
+    """
+    group = torch.cat((torch.arange(told, device=device) // max(told // groups, 1),
+                       torch.full((queries,), -1, device=device)))
+    return (group.unsqueeze(1) != group) & (group != -1)
 
 
 CODE_WEIGHTS = (2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)  # SparseBEV's, in matching and loss alike

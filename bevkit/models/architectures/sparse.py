@@ -1,0 +1,180 @@
+"""The sparse road: images -> features -> queries that look into them -> boxes. There is no map."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bevkit.geometry import rigid
+from bevkit.models.architectures.base import Architecture, Plan, StepOutput, single
+from bevkit.models.layers.sparse_decoder import SparseViews
+from bevkit.ops.multi_view_sampling import stack_views
+from bevkit.registry import MODELS
+from bevkit.structures import BEVBatch, CameraRig, EgoMotion, TemporalState
+
+
+class ViewPlan(NamedTuple):
+    """projection [M N 3 4] takes metres in the ego frame to (u d, v d, d), fractions of an image and depth; float32."""
+
+    projection: Tensor
+
+
+class PastPlan(NamedTuple):
+    """Of S past instants, newest first; float32.
+
+    known: [B], 0 where a scene begins.
+    projection: [B S N 3 4] as `ViewPlan`'s, from the present ego frame.
+    ages: [B S] seconds.
+    """
+
+    known: Tensor
+    projection: Tensor
+    ages: Tensor
+
+
+@MODELS.register_module()
+class SparseDetector(Architecture):
+    """Any image encoder with a head of queries that look into the images of T frames (SparseBEV, ICCV 2023).
+
+    Features of past frames are kept as they were made: a stream makes those of each frame once.
+
+    Args:
+        image_encoder, head: configs of the parts (MODELS registry).
+        frames_in_graph: how many frames of a training clip, the last ones, get gradients into the image encoder; None:
+            all.
+        data_preprocessor: normalisation; the default is ImageNet's.
+    """
+
+    memory = 0
+
+    def __init__(self, image_encoder: dict[str, Any], head: dict[str, Any], frames_in_graph: int | None = None,
+                 data_preprocessor: dict[str, Any] | None = None) -> None:
+        super().__init__(data_preprocessor)
+        self.image_encoder = MODELS.build(image_encoder)
+        if len(set(self.image_encoder.channels)) != 1:
+            raise ValueError(f"image_encoder: expected levels of equal channels, got {self.image_encoder.channels}; "
+                             "use a neck such as FPN")
+        if frames_in_graph is not None and frames_in_graph < 1:
+            raise ValueError(f"frames_in_graph: expected 1 or more, or None for all, got {frames_in_graph}")
+        self.head = MODELS.build(head, default_args=dict(in_channels=self.image_encoder.channels[0],
+                                                         levels=len(self.image_encoder.channels)))
+        self.frames_in_graph = frames_in_graph
+
+    @property
+    def past(self) -> int:
+        """S, number of past frames whose features an instant reads."""
+        return self.head.frames - 1
+
+    @property
+    def instants(self) -> int:
+        return self.past
+
+    # ---- calibration: no weights -------------------------------------------------------------------------------
+
+    @staticmethod
+    def projection_of(rig: CameraRig) -> Tensor:
+        """Returns how the images [* N] of rigs see their ego frames: [* N 3 4] float64, as in `ViewPlan`."""
+        height, width = rig.image_size
+        scale = torch.diag(torch.tensor([1 / width, 1 / height, 1.0], dtype=torch.float64))
+        pixels = scale.to(rig.image_from_camera.device) @ rig.image_from_camera.double()
+        return pixels @ rigid.inverse(rig.ego_from_camera.double())[..., :3, :]
+
+    def view_plan(self, rig: CameraRig, global_from_ego: Tensor) -> ViewPlan:
+        plan: ViewPlan = single(ViewPlan(self.projection_of(rig)))
+        return plan
+
+    def temporal_plan(self, motion: EgoMotion) -> Plan:
+        """Plans how the present ego frame is seen by the images of R past instants (`PastPlan`); empty without any."""
+        if not self.past:
+            return ()
+        if motion.projection is None:
+            raise ValueError("motion: expected the projections of past images, which are read anew, got none")
+        poses, now = motion.global_from_ego[:, :-1].flip(1), motion.global_from_ego[:, -1:]
+        projection = motion.projection[:, :-1].flip(1) @ (rigid.inverse(poses) @ now).unsqueeze(2)
+        ages = motion.timestamps[:, -1:] - motion.timestamps[:, :-1].flip(1)
+        return single(PastPlan((~motion.fresh).float(), projection, ages))
+
+    # ---- weights: no calibration -------------------------------------------------------------------------------
+
+    def features_of(self, images: Tensor) -> tuple[Tensor, Any]:
+        """Turns images [M N 3 h w] into stacked features [M cells G C/G] and their shapes."""
+        levels = self.image_encoder(images.flatten(0, 1))
+        return stack_views([level.unflatten(0, images.shape[:2]) for level in levels], self.head.groups)
+
+    def views_of(self, present: Tensor, past: Tensor, shapes: Any, view_plan: Plan, temporal_plan: Plan) -> SparseViews:
+        """Joins present [B cells G C/G] and past features [B S cells G C/G], oldest first, with the plans."""
+        projection, = view_plan
+        ages = projection.new_zeros(len(projection), 1)
+        values, projection = present.unsqueeze(1), projection.unsqueeze(1)
+        if self.past:
+            known, before, seconds = temporal_plan
+            there = known.view(-1, 1, 1, 1, 1) > 0
+            values = torch.cat((values, torch.where(there, past, values).flip(1)), dim=1)
+            projection, ages = torch.cat((projection, before), dim=1), torch.cat((ages, seconds), dim=1)
+        return SparseViews(values.flatten(0, 1), shapes, projection, ages)
+
+    def step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan) -> StepOutput:
+        present, shapes = self.features_of(images)
+        views = self.views_of(present, past, shapes, view_plan, temporal_plan)
+        return StepOutput(self.head(views), self.kept(views), memory)
+
+    @staticmethod
+    def kept(views: SparseViews) -> Tensor:
+        """Returns the features to keep for the next instant [B S cells G C/G], what was made up included."""
+        return views.values.unflatten(0, views.ages.shape).flip(1)[:, 1:]
+
+    # ---- clips and streams -------------------------------------------------------------------------------------
+
+    def look(self, batch: BEVBatch) -> SparseViews:
+        if batch.past != self.head.frames:
+            raise ValueError(f"batch: expected clips of {self.head.frames} input frames, got {batch.past}; set the "
+                             f"data set's past={self.head.frames}")
+        history = batch.past - min(self.frames_in_graph or batch.past, batch.past)
+        parts = []
+        for first, last in ((0, history), (history, batch.past)):
+            if first == last:
+                continue
+            with torch.set_grad_enabled(torch.is_grad_enabled() and last != history):
+                values, shapes = self.features_of(batch.images[:, first:last].flatten(0, 1))
+            parts.append(values.unflatten(0, (len(batch), last - first)))
+        values = torch.cat(parts, dim=1)  # [B T cells G C/G]
+        motion = EgoMotion.of(batch.global_from_ego[:, :batch.past], batch.timestamps[:, :batch.past])
+        motion = EgoMotion(motion.global_from_ego, motion.timestamps, motion.fresh, self.projection_of(batch.rig))
+        return self.views_of(values[:, -1], values[:, :-1], shapes, self.view_plan(batch.rig[:, batch.past - 1],
+                             batch.global_from_ego[:, batch.past - 1]), self.temporal_plan(motion))
+
+    def look_on(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None
+                ) -> tuple[SparseViews, TemporalState]:
+        present, shapes = self.features_of(batch.images[:, 0])
+        if fresh is None or state is None:
+            fresh = torch.full((len(batch),), state is None, device=present.device)
+        state = state or self._empty(batch, present)
+        motion = state.motion(batch.global_from_ego[:, 0], batch.timestamps[:, 0], fresh,
+                              self.projection_of(batch.rig[:, 0]))
+        views = self.views_of(present, state.bev, shapes, self.view_plan(batch.rig[:, 0], batch.global_from_ego[:, 0]),
+                              self.temporal_plan(motion))
+        assert motion.projection is not None
+        return views, TemporalState(self.kept(views), state.memory, motion.global_from_ego[:, 1:],
+                                    motion.timestamps[:, 1:], motion.projection[:, 1:])
+
+    def raw_of(self, seen: SparseViews) -> tuple[Tensor, ...]:
+        raw: tuple[Tensor, ...] = self.head(seen)
+        return raw
+
+    def losses_of(self, seen: SparseViews, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.head.learn(seen, targets)
+        return losses
+
+    def empty_state(self, batch: BEVBatch) -> TemporalState:
+        with torch.no_grad():
+            return self._empty(batch, self.features_of(batch.images[:, 0])[0])
+
+    def _empty(self, batch: BEVBatch, present: Tensor) -> TemporalState:
+        """Returns a past of zeros in the shape of the present's features [B cells G C/G]."""
+        poses, times = batch.global_from_ego[:, :1], batch.timestamps[:, :1]
+        return TemporalState(present.new_zeros(len(batch), self.past, *present.shape[1:]),
+                             present.new_zeros(len(batch), 0, *present.shape[-2:]), poses.expand(-1, self.past, -1, -1),
+                             times.expand(-1, self.past),
+                             self.projection_of(batch.rig)[:, :1].expand(-1, self.past, -1, -1, -1))
