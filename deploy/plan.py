@@ -179,4 +179,13 @@ def _fill_cells(slot_rows, slot_cells, area, members, groups, group_size, first_
     return group_table, member_table
 
 
-PLANS = dict(LiftSplat=_lift, MatrixVT=_matrices, BEVFormer=pillar_inputs, ForwardBackward=_forward_backward)
+def _projection(view, grid, image_from_camera, ego_from_camera):
+    """Plans `SparseDetector`: metres in the ego frame to fractions of each image and depth."""
+    height, width = view["image_size"]
+    pixels = np.diag((1 / width, 1 / height, 1.0)) @ np.asarray(image_from_camera, dtype=np.float64)
+    camera_from_ego = np.linalg.inv(np.asarray(ego_from_camera, dtype=np.float64))
+    return dict(projection=(pixels @ camera_from_ego[:, :3]).astype(np.float32))
+
+
+PLANS = dict(LiftSplat=_lift, MatrixVT=_matrices, BEVFormer=pillar_inputs, ForwardBackward=_forward_backward,
+             SparseDetector=_projection)

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 
-def temporal_inputs(manifest, global_from_ego, timestamps=None, fresh=False):
+def temporal_inputs(manifest, global_from_ego, timestamps=None, fresh=False, projection=None):
     """Makes the `temporal_*` inputs of a model.
 
     Args:
@@ -17,6 +17,8 @@ def temporal_inputs(manifest, global_from_ego, timestamps=None, fresh=False):
         global_from_ego: [R+1 4 4] the newest poses, oldest first, the present last; R is ``stream.instants``.
         timestamps: [R+1] seconds; half a second apart by default.
         fresh: a scene has just begun: the past must not have an influence.
+        projection: [1 N 3 4] the input `view_projection` of a sparse model, which looks into past images anew; the
+            cameras are taken to have been mounted as they are.
 
     Raises:
         ValueError: another number of poses or times, or a fusion that this file does not plan.
@@ -31,6 +33,11 @@ def temporal_inputs(manifest, global_from_ego, timestamps=None, fresh=False):
     if view is not None:
         inputs.update({f"motion_{name}": value for name, value in _bevformer(view, grid, *poses[-2:]).items()},
                       motion_known=known)
+    if fusion and fusion["type"] == "SparseDetector":
+        if projection is None:
+            raise ValueError("projection: expected the input view_projection, because this model reads past images")
+        inputs.update(_looking(poses, times, np.asarray(projection, dtype=np.float64)[0]), known=known)
+        fusion = None
     if fusion and fusion["type"] not in FUSIONS:
         raise ValueError(f"temporal: expected one of {', '.join(FUSIONS)}, got {fusion['type']}; this file plans no "
                          "other fusion")
@@ -51,6 +58,12 @@ def _aligned(fusion, grid, poses, times):
     else:
         theta = _theta(np.linalg.inv(past) @ now, grid, low_edge=fusion["warp"] == "low_edge")
     return dict(theta=theta, motion=np.concatenate((np.zeros((1, 6)), motion_vector(next_from_this))))
+
+
+def _looking(poses, times, projection):
+    """Plans `SparseDetector`: how the present ego frame is seen by past images, newest first, and their ages."""
+    past_from_now = np.linalg.inv(poses[:-1][::-1]) @ poses[-1]  # [S 4 4]
+    return dict(projection=projection @ past_from_now[:, None], ages=(times[-1] - times[:-1])[::-1])
 
 
 def _memory(fusion, grid, poses, times):

@@ -135,7 +135,8 @@ class Stream:
                 poses, times, state = self.poses, self.times, self.state
             keep = fresh or timestamp - times[-1] >= self.keep_every - 1e-6
             poses, times = np.concatenate((poses, pose[None])), np.append(times, timestamp)
-            outputs = self.run({**inputs, **state, **temporal_inputs(self.manifest, poses, times, fresh)})
+            motion = temporal_inputs(self.manifest, poses, times, fresh, inputs.get("view_projection"))
+            outputs = self.run({**inputs, **state, **motion})
             if keep:
                 self.state = {name: outputs[f"new_{name}"] for name in self.kept}
                 self.poses, self.times = poses[1:], times[1:]

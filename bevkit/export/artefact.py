@@ -16,7 +16,7 @@ from bevkit.export.onnx import checked, operators, trace
 from bevkit.export.parity import compare
 from bevkit.export.precision import to_half
 from bevkit.files import write_atomically
-from bevkit.models.architectures import DenseBEV
+from bevkit.models.architectures import Architecture
 from bevkit.structures import BEVBatch
 
 # Largest relative error of an output that a precision may show; half precision keeps 11 bits through a hundred layers.
@@ -24,7 +24,7 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2}
 PRECISIONS = tuple(TOLERANCE)
 
 
-def write_artefact(model: DenseBEV, clips: Sequence[BEVBatch], out: Path, precision: str = "fp32",
+def write_artefact(model: Architecture, clips: Sequence[BEVBatch], out: Path, precision: str = "fp32",
                    cameras: list[str] | None = None, with_tensorrt: bool = True,
                    say: Callable[[str], None] = lambda step: None) -> dict[str, Any]:
     """Exports a model to ``out``/model.onnx with its manifest.json, and compares it with PyTorch.

@@ -1,4 +1,4 @@
-"""One instant of a DenseBEV as a function of tensors only: what is exported, with a name for each tensor."""
+"""One instant of a model as a function of tensors only: what is exported, with a name for each tensor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from bevkit.models.architectures import DenseBEV
+from bevkit.models.architectures import Architecture, DenseBEV
 from bevkit.models.architectures.base import StepOutput
 from bevkit.structures import BEVBatch, BEVGrid, CameraRig, EgoMotion, TemporalState
 
@@ -17,7 +17,8 @@ Tensors = dict[str, Tensor]
 
 MEANINGS = {
     "images": "RGB in 0..255 [1 N 3 h w], cameras in the order of the rig; normalisation is inside of the graph",
-    "past": "BEV maps [1 S C Y X] of the S instants before, oldest first, each in its own ego frame: the last new_past",
+    "past": "BEV maps [1 S C Y X] of the S instants before, oldest first, each in its own ego frame, or image features "
+            "[1 S cells G C/G] of a sparse model: the last new_past",
     "new_past": "the past to hand in at the next instant",
     "memory": "what the fusion keeps [1 M Y X], in the ego frame of the instant before: the last new_memory",
     "new_memory": "the memory to hand in at the next instant",
@@ -38,19 +39,20 @@ def meaning_of(name: str) -> str:
     return MEANINGS.get(name) or MEANINGS.get(name.split("_")[0]) or MEANINGS["raw"]
 
 
-def exportable(model: DenseBEV) -> DenseBEV:
-    """Returns a twin in evaluation mode that shares the weights and uses the exportable form of the view transform.
+def exportable(model: Architecture) -> Architecture:
+    """Returns a twin in evaluation mode that shares the weights and uses the exportable form of a view transform.
 
     It has no auxiliaries: the exporter would write their buffers into the graph, which nothing reads.
     """
     twin = copy.copy(model.eval())
     twin._modules = {name: part for name, part in model._modules.items() if name != "auxiliaries"}
-    twin.view_transformer = model.view_transformer.exportable()
+    if isinstance(model, DenseBEV):
+        twin.view_transformer = model.view_transformer.exportable()
     return twin
 
 
 class StepGraph(nn.Module):
-    """`DenseBEV.step` of one stream, with images in 0..255 and its tensors in a flat, fixed order.
+    """`Architecture.step` of one stream, with images in 0..255 and its tensors in a flat, fixed order.
 
     Inputs are images, the view plan, then, where the model has them, past, memory and the temporal plan. Outputs are
     the raw head outputs, then likewise new_past and new_memory.
@@ -60,7 +62,7 @@ class StepGraph(nn.Module):
         view_inputs: number of tensors of the view plan.
     """
 
-    def __init__(self, model: DenseBEV, view_inputs: int) -> None:
+    def __init__(self, model: Architecture, view_inputs: int) -> None:
         super().__init__()
         self.model = model
         self.view_inputs = view_inputs
@@ -74,7 +76,7 @@ class StepGraph(nn.Module):
         normalise = self.model.data_preprocessor
         view_plan = tensors[: self.view_inputs]
         rest = tensors[self.view_inputs:]
-        nothing = images.new_zeros(1, 0, *self.model.grid.shape)
+        nothing = images.new_zeros(1, 0, 1, 1)
         kept = {"past": nothing[:, :, None], "memory": nothing, **dict(zip(self.kept, rest))}
         images = (images - normalise.mean) / normalise.std
         return self.model.step(images, view_plan, **kept, temporal_plan=rest[len(self.kept):] or self.no_motion)
@@ -89,7 +91,7 @@ class StepGraph(nn.Module):
         return [*named("", self.step(*inputs.values()).raw), *(f"new_{name}" for name in self.kept)]
 
 
-def inputs_of(model: DenseBEV, instant: BEVBatch, state: TemporalState | None) -> tuple[Tensors, EgoMotion]:
+def inputs_of(model: Architecture, instant: BEVBatch, state: TemporalState | None) -> tuple[Tensors, EgoMotion]:
     """Makes the named inputs of the graph, in its order, for one instant (a batch of one clip of one frame, as loaded).
 
     ``state`` None means that a scene begins: the ego has been at rest, and what was kept is zeros.
@@ -100,7 +102,7 @@ def inputs_of(model: DenseBEV, instant: BEVBatch, state: TemporalState | None) -
     pose, fresh = instant.global_from_ego[:, 0], torch.tensor([state is None])
     images = instant.images[:, 0].float()
     state = state or model.empty_state(replace(instant, images=images[:, None]))
-    motion = state.motion(pose, instant.timestamps[:, 0], fresh)
+    motion = model.motion_of(instant, state, fresh)
     inputs = {"images": images, **named("view_", model.view_plan(instant.rig.flatten(), pose))}
     if model.past:
         inputs["past"] = state.bev
@@ -111,11 +113,13 @@ def inputs_of(model: DenseBEV, instant: BEVBatch, state: TemporalState | None) -
     return inputs, motion
 
 
-def next_state(model: DenseBEV, outputs: Tensors, motion: EgoMotion) -> TemporalState:
+def next_state(model: Architecture, outputs: Tensors, motion: EgoMotion) -> TemporalState:
     """Makes the state for the next instant of the named outputs of the graph."""
-    nothing = torch.zeros(1, 0, *model.grid.shape)
+    kept = [outputs[name] for name in ("new_past", "new_memory") if name in outputs]
+    nothing = torch.zeros(1, 0, *(kept[0].shape[-2:] if kept else (1, 1)))
     return TemporalState(outputs.get("new_past", nothing[:, :, None]), outputs.get("new_memory", nothing),
-                         motion.global_from_ego[:, 1:], motion.timestamps[:, 1:])
+                         motion.global_from_ego[:, 1:], motion.timestamps[:, 1:],
+                         None if motion.projection is None else motion.projection[:, 1:])
 
 
 def instants_of(batch: BEVBatch) -> Iterator[BEVBatch]:

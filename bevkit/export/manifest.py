@@ -11,7 +11,7 @@ import torch
 import bevkit
 from bevkit.export.graph import meaning_of
 from bevkit.export.onnx import OPSET
-from bevkit.models.architectures import DenseBEV
+from bevkit.models.architectures import Architecture, DenseBEV, SparseDetector
 from bevkit.models.coders import CenterPointCoder, ForecastCoder, InstanceFlowCoder, MapCoder, QueryBoxCoder
 from bevkit.models.temporal import AlignAndStack, HistoryStack, RecurrentMemory
 from bevkit.models.view_transformers import BEVFormer, ForwardBackward, LiftSplat, MatrixVT
@@ -115,7 +115,12 @@ def _(part: QueryBoxCoder, plan: object = None) -> dict[str, Any]:
                 relax_threshold=part.relax_threshold)
 
 
-def manifest(model: DenseBEV, graph: onnx.GraphProto, view_plan: tuple, precision: str, cameras: list[str]
+@settings.register
+def _(part: SparseDetector, plan: object = None) -> dict[str, Any]:
+    return dict(type="SparseDetector", instants=part.instants)
+
+
+def manifest(model: Architecture, graph: onnx.GraphProto, view_plan: tuple, precision: str, cameras: list[str]
              ) -> dict[str, Any]:
     """Describes an exported graph as plain numbers and words.
 
@@ -131,17 +136,19 @@ def manifest(model: DenseBEV, graph: onnx.GraphProto, view_plan: tuple, precisio
         return dict(name=value.name, dtype=onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
                     shape=[size.dim_value for size in kind.shape.dim], meaning=meaning_of(value.name))
 
-    grid, normalise = model.grid, model.data_preprocessor
+    dense, normalise = isinstance(model, DenseBEV), model.data_preprocessor
+    grid = model.grid if dense else None  # a sparse model looks into images, by one plan of its own
     inputs = [port(value) for value in graph.input]  # the images are the first
     return dict(
         format=FORMAT, bevkit=bevkit.__version__, torch=torch.__version__, opset=OPSET, precision=precision,
         inputs=inputs, outputs=[port(value) for value in graph.output],
         images=dict(cameras=cameras, channels="RGB", range=[0, 255], normalised_inside=dict(
             mean=normalise.mean.flatten().tolist(), std=normalise.std.flatten().tolist())),
-        grid=dict(x=list(grid.x), y=list(grid.y), z=list(grid.z), shape=list(grid.shape)),
-        level_ego=model.level_ego,
-        view=dict(settings(model.view_transformer, view_plan), image_size=inputs[0]["shape"][-2:]),
-        temporal=settings(model.temporal),
+        grid=dict(x=list(grid.x), y=list(grid.y), z=list(grid.z), shape=list(grid.shape)) if grid else None,
+        level_ego=model.level_ego if dense else False,
+        view=dict(settings(model.view_transformer if dense else model, view_plan),
+                  image_size=inputs[0]["shape"][-2:]),
+        temporal=settings(model.temporal if dense else model),
         stream=dict(past=model.past, memory=model.memory, instants=model.instants,
                     first_instant=FIRST_INSTANT if model.instants else "There is no past to keep."),
         decode=settings(getattr(model.head, "coder", None)),

@@ -14,7 +14,7 @@ import torch
 
 from bevkit.export.graph import Tensors, exportable, inputs_of, instants_of, next_state
 from bevkit.export.vehicle import vehicle_decoder
-from bevkit.models.architectures import DenseBEV
+from bevkit.models.architectures import Architecture
 from bevkit.models.coders.boxes import boxes_of
 from bevkit.structures import BEVBatch, BEVMaps, Detections3D, FutureInstances
 
@@ -137,7 +137,7 @@ class OnnxStep:
 
 
 @torch.no_grad()
-def compare(model: DenseBEV, path: Path, clips: Iterable[BEVBatch]) -> Parity:
+def compare(model: Architecture, path: Path, clips: Iterable[BEVBatch]) -> Parity:
     """Streams clips (batches of one clip, as loaded) through both sides, each with its own past.
 
     Args:

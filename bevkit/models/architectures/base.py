@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bevkit.models.architectures.preprocessor import BEVPreprocessor
 from bevkit.registry import MODELS
-from bevkit.structures import BEVBatch, CameraRig, EgoMotion, TemporalState
+from bevkit.structures import BEVBatch, BEVGrid, CameraRig, EgoMotion, TemporalState
 
 Plan = tuple[Tensor, ...]
 
@@ -44,11 +44,13 @@ class Architecture(BaseModel, ABC):
     """From images to results, in clips or in streams.
 
     Attributes:
+        grid: the ground it tells of.
         past: S, number of past instants of which an instant keeps maps.
         memory: M, channels of what a recurrent fusion keeps; 0 without one.
         instants: R, number of past instants whose poses an instant reads.
     """
 
+    grid: BEVGrid
     past: int
     memory: int
     instants: int
@@ -92,6 +94,10 @@ class Architecture(BaseModel, ABC):
     @abstractmethod
     def empty_state(self, batch: BEVBatch) -> TemporalState:
         """Returns a past of zeros for the streams of a batch of single frames; a scene's first instant wants one."""
+
+    def motion_of(self, batch: BEVBatch, state: TemporalState, fresh: Tensor) -> EgoMotion:
+        """Returns the motion over what a state remembers and one more instant (clips of one frame)."""
+        return state.motion(batch.global_from_ego[:, 0], batch.timestamps[:, 0], fresh)
 
     # ---- clips and streams -------------------------------------------------------------------------------------
 

@@ -329,11 +329,11 @@ class DenseBEV(Architecture):
         return Pass(*self.run_clip(batch))
 
     def look_on(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None) -> tuple[Pass, TemporalState]:
-        poses, times = batch.global_from_ego[:, 0], batch.timestamps[:, 0]
+        poses = batch.global_from_ego[:, 0]
         if fresh is None or state is None:
             fresh = torch.full((len(batch),), state is None, device=poses.device)
         state = state or self.empty_state(batch)
-        motion = state.motion(poses, times, fresh)
+        motion = self.motion_of(batch, state, fresh)
         output, seen = self._step(batch.images[:, 0], self.view_plan(batch.rig.flatten(), poses), state.bev,
                                   state.memory, self.temporal_plan(motion))
         after = TemporalState(output.past, output.memory, motion.global_from_ego[:, 1:], motion.timestamps[:, 1:])

@@ -12,7 +12,7 @@ from bevkit.models.architectures.base import Architecture, Plan, StepOutput, sin
 from bevkit.models.layers.sparse_decoder import SparseViews
 from bevkit.ops.multi_view_sampling import stack_views
 from bevkit.registry import MODELS
-from bevkit.structures import BEVBatch, CameraRig, EgoMotion, TemporalState
+from bevkit.structures import BEVBatch, BEVGrid, CameraRig, EgoMotion, TemporalState
 
 
 class ViewPlan(NamedTuple):
@@ -61,6 +61,13 @@ class SparseDetector(Architecture):
         self.head = MODELS.build(head, default_args=dict(in_channels=self.image_encoder.channels[0],
                                                          levels=len(self.image_encoder.channels)))
         self.frames_in_graph = frames_in_graph
+
+    @property
+    def grid(self) -> BEVGrid:
+        """The ground on which its boxes stand, in cells of a 128th: what pictures show. The model has no map."""
+        (x_low, x_high), (y_low, y_high), z = self.head.bounds.tolist()
+        return BEVGrid(x=(x_low, x_high, (x_high - x_low) / 128), y=(y_low, y_high, (y_high - y_low) / 128),
+                       z=(*z, z[1] - z[0]))
 
     @property
     def past(self) -> int:
@@ -151,13 +158,16 @@ class SparseDetector(Architecture):
         if fresh is None or state is None:
             fresh = torch.full((len(batch),), state is None, device=present.device)
         state = state or self._empty(batch, present)
-        motion = state.motion(batch.global_from_ego[:, 0], batch.timestamps[:, 0], fresh,
-                              self.projection_of(batch.rig[:, 0]))
+        motion = self.motion_of(batch, state, fresh)
         views = self.views_of(present, state.bev, shapes, self.view_plan(batch.rig[:, 0], batch.global_from_ego[:, 0]),
                               self.temporal_plan(motion))
         assert motion.projection is not None
         return views, TemporalState(self.kept(views), state.memory, motion.global_from_ego[:, 1:],
                                     motion.timestamps[:, 1:], motion.projection[:, 1:])
+
+    def motion_of(self, batch: BEVBatch, state: TemporalState, fresh: Tensor) -> EgoMotion:
+        return state.motion(batch.global_from_ego[:, 0], batch.timestamps[:, 0], fresh,
+                            self.projection_of(batch.rig[:, 0]))
 
     def raw_of(self, seen: SparseViews) -> tuple[Tensor, ...]:
         raw: tuple[Tensor, ...] = self.head(seen)

@@ -114,8 +114,8 @@ class AdaptiveSampling(nn.Module):
     def points_in(self, query: Tensor, boxes: Tensor, centers: Tensor) -> Tensor:
         """Places the points of each query in its box, metres in the present ego frame: [B Q G*P 3]."""
         offsets = self.offsets(query).unflatten(2, (-1, 3)) * boxes[..., 3:6].exp().unsqueeze(2)
-        yaw = torch.atan2(boxes[..., 6], boxes[..., 7]).unsqueeze(2)  # [B Q 1]
-        sin, cos = yaw.sin(), yaw.cos()
+        heading = boxes[..., 6:8] / boxes[..., 6:8].norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        sin, cos = heading.split(1, dim=-1)  # [B Q 1] each
         x, y, z = offsets.unbind(dim=-1)
         return torch.stack((x * cos - y * sin, x * sin + y * cos, z), dim=-1) + centers.unsqueeze(2)
 
