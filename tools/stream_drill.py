@@ -38,7 +38,7 @@ from bevkit.export.artefact import write_artefact
 from bevkit.export.graph import exportable, inputs_of, instants_of, next_state
 from bevkit.export.parity import OnnxStep
 from bevkit.files import write_atomically
-from bevkit.models.architectures import DenseBEV
+from bevkit.models.architectures import Architecture
 from bevkit.structures import BEVBatch, collate_clips
 
 Raw = dict[str, Tensor]
@@ -65,7 +65,7 @@ def part_of(scene: BEVBatch, frames: list[int]) -> BEVBatch:
                    meta=[[row[index] for index in frames] for row in scene.meta])
 
 
-def streamed(model: DenseBEV, scene: BEVBatch) -> list[Raw]:
+def streamed(model: Architecture, scene: BEVBatch) -> list[Raw]:
     state, found = None, []
     for instant in instants_of(scene):
         raw, state = model.stream(model.data_preprocessor({"batch": instant})["batch"], state)
@@ -73,11 +73,16 @@ def streamed(model: DenseBEV, scene: BEVBatch) -> list[Raw]:
     return found
 
 
-def as_clips(model: DenseBEV, scene: BEVBatch, at: list[int]) -> dict[int, Raw]:
+def remembers(model: Architecture) -> bool:
+    """Whether an instant depends on all before it, and not only on the last ones."""
+    return bool(model.memory) or getattr(model, "recurrent", False)
+
+
+def as_clips(model: Architecture, scene: BEVBatch, at: list[int]) -> dict[int, Raw]:
     """Runs keyframes with their past in one clip; where a scene begins its first keyframe stands in."""
     found = {}
     for last in at:
-        if model.memory or model.recurrent:
+        if remembers(model):
             frames = list(range(last + 1))
         else:
             frames = [max(index, 0) for index in range(last - model.past, last + 1)]
@@ -86,7 +91,7 @@ def as_clips(model: DenseBEV, scene: BEVBatch, at: list[int]) -> dict[int, Raw]:
     return found
 
 
-def in_onnx_runtime(model: DenseBEV, path: Path, scene: BEVBatch) -> list[Raw]:
+def in_onnx_runtime(model: Architecture, path: Path, scene: BEVBatch) -> list[Raw]:
     step, twin, state, found = OnnxStep(path), exportable(model), None, []
     for instant in instants_of(scene):
         inputs, motion = inputs_of(twin, instant, state)
@@ -154,7 +159,7 @@ def main() -> None:
     model = load_model(config, args.checkpoint)
     scene = scene_of(config, args.scene)
     count = scene.past
-    at = sorted({0, 1, 5, count // 2, count - 1}) if model.memory or model.recurrent else list(range(count))
+    at = sorted({0, 1, 5, count // 2, count - 1}) if remembers(model) else list(range(count))
     with tempfile.TemporaryDirectory() as folder:
         report = write_artefact(model, [part_of(scene, list(range(min(2, count))))], Path(folder), with_tensorrt=False)
         path = Path(folder) / "model.onnx"

@@ -15,12 +15,14 @@ from bevkit.importers.fbbev import translate_fbbev
 from bevkit.importers.hop import translate_hop
 from bevkit.importers.matrixvt import translate_matrixvt
 from bevkit.importers.powerbev import translate_powerbev
+from bevkit.importers.sparsebev import translate_sparsebev
 
 # One entry a family of upstream checkpoints: (state_dict, entries of the bevkit model) -> Translation.
 IMPORTERS = {
     "bevdepth": translate_bevdepth, "bevdet": translate_bevdet, "bevformer": translate_bevformer,
     "centerpoint": translate_centerpoint, "centerpoint_before_1.0": translate_old_centerpoint,
     "fbbev": translate_fbbev, "hop": translate_hop, "matrixvt": translate_matrixvt, "powerbev": translate_powerbev,
+    "sparsebev": translate_sparsebev,
 }
 
 

@@ -4,6 +4,9 @@ As with BEVFormer (`importers.bevformer`), forward and left of the ego take the 
 in the boxes that queries begin with, in what a layer says about a box, and in how it reads a place. Points inside a
 box are said along its own axes and stay. Unlike BEVFormer's, these weights know mmdetection3d's newer boxes: length
 before width, headings from the x axis.
+
+A detector of images in mmdetection's form (Cascade Mask R-CNN on nuImages, from which the authors train) gives backbone
+and neck; that wants ``--partial``.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from torch import Tensor
 from bevkit.importers.base import Rule, Translation, translate
 from bevkit.importers.boxes import to_our_classes
 
-OPTIONS: dict[str, Any] = {"head.scale_weights": "shuffled"}
+OPTIONS: dict[str, Any] = {"head.scale_weights": "shuffled"}  # of whole detectors
 Change = Callable[[Tensor], Tensor]
 
 
@@ -59,7 +62,15 @@ def translate_sparsebev(state: Mapping[str, Tensor], target: Mapping[str, Any], 
     def turn(change: Change) -> Change | None:
         return change if lidar_axes else None
 
+    neck, outs = "image_encoder.neck.", sum(name.startswith("image_encoder.neck.out.") for name in target) // 2
     rules = [
+        Rule(r"(?:img_)?backbone\.(.+)", r"image_encoder.backbone.model.\1"),
+        # OpenMMLab counts a pyramid's further levels on behind its own.
+        *(Rule(rf"(?:img_)?neck\.fpn_convs\.{outs + extra}\.conv\.(.+)", rf"{neck}extra.{extra}.\1")
+          for extra in range(sum(name.startswith(f"{neck}extra.") for name in target) // 2)),
+        Rule(r"(?:img_)?neck\.lateral_convs\.(\d+)\.conv\.(.+)", neck + r"lateral.\1.\2"),
+        Rule(r"(?:img_)?neck\.fpn_convs\.(\d+)\.conv\.(.+)", neck + r"out.\1.\2"),
+        Rule(r"(?:rpn_head|roi_head)\..+", None, reason="finds boxes in images; only its backbone and neck are wanted"),
         Rule(start + r"init_query_bbox\.weight", "head.boxes", turn(turned_first_boxes)),
         Rule(start + r"label_enc\.weight", "head.labels.weight", to_our_labels),
         Rule(start + r"code_weights", None, reason="a constant, in the config"),
@@ -82,7 +93,7 @@ def translate_sparsebev(state: Mapping[str, Tensor], target: Mapping[str, Any], 
     ]
     if lidar_axes:  # a mirrored axis reads 1 - left where it read right
         state = {key: value + place[key] if key in place else value for key, value in state.items()}
-    return translate(state, rules, OPTIONS)
+    return translate(state, rules, OPTIONS if names else {})
 
 
 def to_our_labels(rows: Tensor) -> Tensor:
