@@ -1,12 +1,13 @@
 """Points that fell into images of several cameras read all scales there, each with a weight of its own.
 
-SparseBEV's sampling (Liu et al., ICCV 2023, section 3.3): each point reads one image. Two forms of it agree:
+SparseBEV's sampling (Liu et al., ICCV 2023, section 3.3): each point reads one image. Its forms agree:
 
 * `multi_view_sampling_reference`: a grid_sample of rank 5 a scale with the cameras as depth, as the authors' PyTorch
   fallback has it;
 * `multi_view_sampling`: the cameras' maps stand one above the other with a row of zeros between, so that it is
   `deformable_attention` with a scale a sample: rank 4 and standard operators where it is exported, and on CUDA its
-  Triton kernels, which never hold the samples of every scale.
+  Triton kernels, which never hold the samples of every scale;
+* `sample_rows`, which it takes on the CPU: a weighted sum of rows, which touches no other features and holds no sample.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ def stack_views(features: Sequence[Tensor], groups: int) -> tuple[Tensor, Shapes
     rows, shapes = [], []
     for level in features:
         axes = expect("features", level, "M N C H W")
-        padded = F.pad(level, (0, 0, 0, 1))  # a row of zeros below each: no camera's border reads another's image
-        rows.append(padded.permute(0, 1, 3, 4, 2).flatten(1, 3))  # [M N*(H+1)*W C]
+        cells = level.permute(0, 1, 3, 4, 2)  # [M N H W C]
+        # A row of zeros below each map: no camera's border reads another's image.
+        rows.append(torch.cat((cells, torch.zeros_like(cells[:, :, :1])), dim=2).flatten(1, 3))  # [M N*(H+1)*W C]
         shapes.append((axes["N"] * (axes["H"] + 1), axes["W"]))
     return torch.cat(rows, dim=1).unflatten(2, (groups, -1)), shapes
 
@@ -55,6 +57,14 @@ def multi_view_sampling(values: Tensor, shapes: Shapes, cameras: int, view: Tens
     Returns:
         [M Q G*C]; differentiable in values, place and weights.
     """
+    places = stacked_places(shapes, cameras, view, place)
+    if values.device.type == "cpu" and not torch.compiler.is_exporting():
+        return sample_rows(values, shapes, places, weights)
+    return deformable_attention(values, shapes, places, weights)
+
+
+def stacked_places(shapes: Shapes, cameras: int, view: Tensor, place: Tensor) -> Tensor:
+    """Returns where points [M Q G] lie on the stacks, fractions from edge to edge: [M Q G L 2]."""
     level_places = []
     for stack, width in shapes:
         height = stack // cameras - 1
@@ -62,7 +72,34 @@ def multi_view_sampling(values: Tensor, shapes: Shapes, cameras: int, view: Tens
         column = (place[..., 0] * (width - 1)).clamp(-1, width)
         row = view * (height + 1) + (place[..., 1] * (height - 1)).clamp(-1, height)
         level_places.append(torch.stack(((column + 0.5) / width, (row + 0.5) / stack), dim=-1))  # [M Q G 2]
-    return deformable_attention(values, shapes, torch.stack(level_places, dim=3), weights)
+    return torch.stack(level_places, dim=3)
+
+
+def sample_rows(values: Tensor, shapes: Shapes, places: Tensor, weights: Tensor) -> Tensor:
+    """Computes `deformable_attention` with one sample a scale by adding up weighted rows of ``values``.
+
+    The four neighbours of a sample are runs of C/G numbers each: nothing else of the features is touched, and no sample
+    is ever stored. For many samples on few cells `deformable_attention_reference` is the quicker form.
+    """
+    batch, cells, groups, channels = values.shape
+    lead = (torch.arange(batch, device=values.device).view(-1, 1, 1, 1) * cells)  # [M 1 1 1]
+    group = torch.arange(groups, device=values.device).view(1, 1, -1, 1)
+    rows, factors, first = [], [], 0
+    for (height, width), place, weight in zip(shapes, places.unbind(dim=3), weights.unbind(dim=3)):
+        column, row = place[..., :1] * width - 0.5, place[..., 1:] * height - 0.5  # [M Q G 1]
+        left, top = column.detach().floor(), row.detach().floor()
+        x = left + torch.tensor((0, 1, 0, 1), device=values.device)  # [M Q G 4]
+        y = top + torch.tensor((0, 0, 1, 1), device=values.device)
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        share = (1 - (column - x).abs()) * (1 - (row - y).abs()) * weight.unsqueeze(-1)
+        cell = y.clamp(0, height - 1).long() * width + x.clamp(0, width - 1).long() + first
+        rows.append((lead + cell) * groups + group)
+        factors.append(torch.where(inside, share, 0.0))
+        first += height * width
+    index, factor = torch.cat(rows, dim=3), torch.cat(factors, dim=3)  # [M Q G 4*L]
+    found = F.embedding_bag(index.flatten(0, 2), values.reshape(-1, channels), mode="sum",
+                            per_sample_weights=factor.flatten(0, 2).to(values.dtype))  # [M*Q*G C/G]
+    return found.view(*places.shape[:2], groups * channels)
 
 
 def multi_view_sampling_reference(features: Sequence[Tensor], view: Tensor, place: Tensor, weights: Tensor) -> Tensor:

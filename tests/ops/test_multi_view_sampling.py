@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from bevkit.ops.multi_view_sampling import multi_view_sampling, multi_view_sampling_reference, stack_views
+from bevkit.ops.deformable_attention import deformable_attention
+from bevkit.ops.multi_view_sampling import (
+    multi_view_sampling,
+    multi_view_sampling_reference,
+    sample_rows,
+    stack_views,
+    stacked_places,
+)
 
 SIZES = [(6, 9), (3, 5), (2, 2)]
 
@@ -20,16 +27,19 @@ def operands(cameras: int, seed: int = 0):
 
 
 @pytest.mark.parametrize("cameras", [1, 2, 6])
-def test_both_forms_agree(cameras):
+def test_all_forms_agree(cameras):
     features, view, place, weights = operands(cameras)
-    ours = multi_view_sampling(*stack_views(features, 3), cameras, view, place, weights)
+    values, shapes = stack_views(features, 3)
+    places = stacked_places(shapes, cameras, view, place)
     theirs = multi_view_sampling_reference(features, view, place, weights)
-    assert ours.shape == (2, 40, 6)
-    torch.testing.assert_close(ours, theirs)
-    slope = torch.randn_like(ours)
-    tensors = (*features, place, weights)
-    for mine, reference in zip(torch.autograd.grad(ours, tensors, slope), torch.autograd.grad(theirs, tensors, slope)):
-        torch.testing.assert_close(mine, reference)
+    slope, tensors = torch.randn_like(theirs), (*features, place, weights)
+    wanted = torch.autograd.grad(theirs, tensors, slope)
+    for ours in (multi_view_sampling(values, shapes, cameras, view, place, weights),
+                 sample_rows(values, shapes, places, weights), deformable_attention(values, shapes, places, weights)):
+        assert ours.shape == (2, 40, 6)
+        torch.testing.assert_close(ours, theirs)
+        for mine, reference in zip(torch.autograd.grad(ours, tensors, slope, retain_graph=True), wanted):
+            torch.testing.assert_close(mine, reference)
 
 
 def test_a_point_reads_its_own_camera():
