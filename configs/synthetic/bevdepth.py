@@ -1,8 +1,9 @@
 """BEVDepth for the synthetic world, narrowed until it trains on two CPU cores; without the deformable convolution.
 
 76.8 m x 76.8 m in cells of 0.8 m, six cameras of 112x224 pixels, one keyframe, depth supervised by the world's lidar.
-The image encoder is that of powerbev_static.py, whose weights are a good start. Measured here: a beginning of 200
-steps, docs/results.md. The twins of the other view transformers (matrixvt.py, bevformer.py, fbbev.py) inherit from it.
+The image encoder is that of powerbev_static.py, whose weights are a good start. Measured here: held-out mAP 0.051
+(cars 0.18) after 1,332 steps, docs/results.md. The twins of the other view transformers (matrixvt.py, bevformer.py,
+fbbev.py) inherit from it.
 
     bevkit train configs/synthetic/bevdepth.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth --amp bf16
     bevkit test configs/synthetic/bevdepth.py CHECKPOINT

@@ -1,7 +1,7 @@
 """BEVFormer's encoder for the synthetic world, with the CenterPoint head: on bevdepth.py.
 
 A query head wants far longer than a laptop's half hour; configs/tiny/bevformer.py has it. Two keyframes, so that the
-past is read, and cells of 1.6 m. Measured here: not trained yet.
+past is read, and cells of 1.6 m. Measured here: held-out mAP 0.018, docs/results.md.
 
     bevkit train configs/synthetic/bevformer.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth --amp bf16
 """

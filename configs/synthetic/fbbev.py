@@ -1,4 +1,6 @@
-"""FB-BEV for the synthetic world: bevdepth.py with its view transformer. Measured here: not trained yet.
+"""FB-BEV for the synthetic world: bevdepth.py with its view transformer.
+
+Measured here: held-out mAP 0.043, docs/results.md.
 
     bevkit train configs/synthetic/fbbev.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth --amp bf16
 """
