@@ -35,6 +35,7 @@ BENCHMARKS = {
     "loader": ("bevkit.cli.benchmarks.loader", "images a second and core, from file to tensor"),
     "model": ("bevkit.cli.benchmarks.model", "the forward pass of a model, stage by stage"),
     "prior": ("bevkit.cli.benchmarks.prior", "the detection score of a guess without looking, and of the truth"),
+    "sampling": ("bevkit.cli.benchmarks.sampling", "how sparse queries read images, against grid_sample"),
     "view-transformer": ("bevkit.cli.benchmarks.view_transformer", "every view transformer on the same features"),
     "train-step": ("bevkit.cli.benchmarks.train_step", "one optimiser step of a config"),
 }
