@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -35,7 +36,7 @@ from bevkit.cli.output import print_table
 from bevkit.engine.build import build_dataset, load_model, use_data
 from bevkit.engine.config import load_config
 from bevkit.export.artefact import write_artefact
-from bevkit.export.graph import exportable, inputs_of, instants_of, next_state
+from bevkit.export.graph import inputs_of, instants_of, next_state
 from bevkit.export.parity import OnnxStep
 from bevkit.files import write_atomically
 from bevkit.models.architectures import Architecture
@@ -92,7 +93,7 @@ def as_clips(model: Architecture, scene: BEVBatch, at: list[int]) -> dict[int, R
 
 
 def in_onnx_runtime(model: Architecture, path: Path, scene: BEVBatch) -> list[Raw]:
-    step, twin, state, found = OnnxStep(path), exportable(model), None, []
+    step, twin, state, found = OnnxStep(path), model.exportable(), None, []
     for instant in instants_of(scene):
         inputs, motion = inputs_of(twin, instant, state)
         outputs = step(inputs)
@@ -121,7 +122,8 @@ def farthest(ours: list[Raw], theirs: list[Raw]) -> float:
     for one, other in zip(ours, theirs, strict=True):
         for name in one.keys() & other.keys():
             scale = max(float(other[name].abs().max()), 1e-12)
-            worst[name] = max(worst[name], float((one[name] - other[name]).abs().max()) / scale)
+            error = float((one[name] - other[name]).abs().max()) / scale
+            worst[name] = max(worst[name], error if math.isfinite(error) else math.inf)  # max() would drop a NaN
     return max(worst.values())
 
 
@@ -137,7 +139,7 @@ def remembered(path: Path, scene: BEVBatch, count: int) -> list[float]:
     for index in range(count):
         instant = instants[index % len(instants)]
         vehicle(instant.images[0, 0].numpy(), instant.global_from_ego[0, 0].numpy(), float(instant.timestamps))
-        if (index + 1) % (count // 10) == 0:
+        if (index + 1) % max(count // 10, 1) == 0:
             memory.append(megabytes())
     return memory
 
@@ -159,7 +161,8 @@ def main() -> None:
     model = load_model(config, args.checkpoint)
     scene = scene_of(config, args.scene)
     count = scene.past
-    at = sorted({0, 1, 5, count // 2, count - 1}) if remembers(model) else list(range(count))
+    some = {0, 1, 5, count // 2, count - 1} if remembers(model) else set(range(count))
+    at = sorted(index for index in some if index < count)
     with tempfile.TemporaryDirectory() as folder:
         report = write_artefact(model, [part_of(scene, list(range(min(2, count))))], Path(folder), with_tensorrt=False)
         path = Path(folder) / "model.onnx"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import sys
 import time
@@ -104,14 +105,12 @@ class KeptMaps:
 
     Args:
         dataset: clips without images and targets.
-        maps: [R C Y X] of the keyframes of its scenes, in their order.
+        maps: [R C Y X] of its presents, in their order.
     """
 
     def __init__(self, dataset: NuScenesClips, maps: np.ndarray) -> None:
         self.dataset, self.maps = dataset, maps
-        starts = dataset.index.scene_start
-        known = [np.arange(*starts[scene: scene + 2]) for scene in np.unique(dataset.clip_scenes())]
-        self.row = {int(keyframe): row for row, keyframe in enumerate(np.concatenate(known))}
+        self.row = {keyframe: row for row, keyframe in enumerate(np.unique(dataset.windows[:, dataset.past - 1]))}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -159,6 +158,12 @@ def keep_maps(model: DenseBEV, dataset: NuScenesClips, path: Path, batch: int = 
     maps.flush()
     part.replace(path)
     return np.load(path, mmap_mode="r")
+
+
+def kept_name(args: argparse.Namespace, place: str) -> str:
+    """Names a file of maps after what they are of, so that those of another detector or world are never taken."""
+    stated = (args.config, Path(args.checkpoint).read_bytes(), place)
+    return hashlib.sha256(repr(stated).encode()).hexdigest()[:16] + ".npy"
 
 
 def begin(cfg: Any, way: Way, checkpoint: str) -> DenseBEV:
@@ -266,7 +271,7 @@ def main() -> None:
     args = parser.parse_args()
     cfg = resolve(load_config(args.config))
     model = load_model(cfg, args.checkpoint)
-    maps = {name: keep_maps(model, clips_of(place, cfg, 1, with_images=True), args.kept / f"{name}.npy")
+    maps = {name: keep_maps(model, clips_of(place, cfg, 1, with_images=True), args.kept / kept_name(args, place))
             for name, place in (("train", args.train), ("held_out", args.held_out))}
     found: dict[str, Any] = dict(machine=machine(), arguments={name: str(value) for name, value in vars(args).items()})
     for name in args.only:

@@ -94,7 +94,7 @@ def clips_for(config: Any, model: Any, count: int, cameras: int | None) -> tuple
 
 def image_size_of(config: Any, model: Any) -> tuple[int, int]:
     """Returns the (height, width) of a model's images; one that takes any size has that of its test data."""
-    size = getattr(model.view_transformer, "image_size", None) or \
+    size = getattr(getattr(model, "view_transformer", None), "image_size", None) or \
         config.get("test_dataloader", {}).get("dataset", {}).get("images", {}).get("size")
     if size is None:
         raise ValueError("config: expected the size of images, got none; set test_dataloader.dataset.images.size")

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     from rich.progress import track
 
-    from bevkit.engine.build import build_dataset
+    from bevkit.engine.build import build_dataset, build_model
     from bevkit.engine.config import load_config
     from bevkit.structures import BEVGrid
     from bevkit.visualization.report import Report, write_report
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.count < 1:
         raise ValueError(f"--count: expected at least 1 clip, got {args.count}")
     cfg = load_config(args.config, args.set)
-    grid = BEVGrid(**cfg.model.grid)
+    grid = BEVGrid(**cfg.model.grid) if "grid" in cfg.model else build_model(cfg).grid
     dataset = build_dataset(cfg, args.split)
     figures, stats = [], []
     indices = np.unique(np.linspace(0, len(dataset) - 1, args.count).round().astype(int)).tolist()

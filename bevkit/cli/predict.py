@@ -188,11 +188,12 @@ def draw_layers(clip: BEVClip, found: BEVMaps, coder: Any, canvas: BEVCanvas, na
     from bevkit.metrics.segmentation import count_segmentation
     from bevkit.visualization.map_layers import draw_map_layers
 
-    truth = None if clip.present.boxes is None else coder.encode(clip)["maps"] > 0.5
+    truth = None if coder is None or clip.present.boxes is None else coder.encode(clip)["maps"] > 0.5
     scores: dict[str, float | None] = {f"IoU {layer}": None for layer in found.layers}
     if truth is not None:
         for layer, *pair in zip(found.layers, found.inside, truth):
-            scores[f"IoU {layer}"] = 100 * float(count_segmentation(*pair).iou[1])
+            if (pair[0] | pair[1]).any():
+                scores[f"IoU {layer}"] = 100 * float(count_segmentation(*pair).iou[1])
     return draw_map_layers(clip, found.inside, truth, found.layers, canvas, name), scores
 
 

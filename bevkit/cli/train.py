@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="continue from the latest checkpoint of the work dir")
     parser.add_argument("--checkpoint", metavar="FILE", help="weights to start from")
     parser.add_argument("--stream", type=int, metavar="N",
-                        help="train on whole scenes instant by instant, N of them side by side, instead of on clips")
+                        help="train on whole scenes instant by instant, N of them side by side, instead of on clips; "
+                        "each keyframe once an epoch, whatever the config's sampler")
     parser.add_argument("--amp", choices=("bf16", "fp16"), help="mixed precision; fp16 needs CUDA")
 
 

@@ -87,8 +87,9 @@ class NuScenesClips(Dataset[BEVClip]):
                              f"unknown, got {at_scene_start!r} and {at_scene_end!r}")
         if draw_per not in ("clip", "scene"):
             raise ValueError(f"NuScenesClips: expected draw_per = clip or scene, got {draw_per!r}")
-        if not 0 <= missed < 1:
-            raise ValueError(f"NuScenesClips: expected missed, a probability, in 0 <= missed < 1, got {missed}")
+        if not 0 <= missed < 1 or (missed and past == 1):
+            raise ValueError("NuScenesClips: expected missed, a probability, in 0 <= missed < 1, and 0 for clips of "
+                             f"one frame, got {missed} and past={past}; streams miss no frames by themselves")
         self.dataroot, self.version, self.split = Path(dataroot), version, split
         self.past, self.future, self.missed, self.draw_per, self.seed = past, future, missed, draw_per, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -122,7 +123,7 @@ class NuScenesClips(Dataset[BEVClip]):
         group = index if self.draw_per == "clip" else self._scene_of(int(self.windows[index, self.past - 1]))
         rng = np.random.default_rng((self.seed, int(self._epoch), group, turn))
         draws = self.images.sample(len(self.cameras), rng)
-        window = self._without_missed(self.windows[index], rng).tolist()
+        window = self._without_missed(index, turn).tolist()
         frames = [self._input_frame(keyframe, draws) for keyframe in window[: self.past]]
         for keyframe in window[self.past:]:
             frames.append(self._frame(keyframe) if keyframe >= 0 else _unknown_after(frames[-1]))
@@ -133,12 +134,14 @@ class NuScenesClips(Dataset[BEVClip]):
             return clip
         return replace(clip, targets={**clip.targets, **self.target_coder.encode(clip)})
 
-    def _without_missed(self, window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _without_missed(self, index: int, turn: int) -> np.ndarray:
         """Lets keyframes before the present go missing from a window [T+F]."""
+        window = self.windows[index]
         if not self.missed:
             return window
+        rng = np.random.default_rng((self.seed, int(self._epoch), index, turn, 1))  # of its own: augmentation is not it
         present = int(window[self.past - 1])
-        before = np.arange(self.index.scene_start[self._scene_of(present)], present)
+        before = np.arange(self._first_of[self._scene_of(present)], present)
         before = before[self._seen[before]]
         kept = np.append(before[rng.random(len(before)) >= self.missed], present)[-self.past:]
         filled = np.concatenate((np.full(self.past - len(kept), kept[0]), kept))
@@ -232,10 +235,12 @@ class NuScenesClips(Dataset[BEVClip]):
         first, end = keyframes or (0, None)
         offsets = np.arange(1 - self.past, self.future + 1)
         found = [np.empty((0, len(offsets)), np.int64)]
+        self._first_of: dict[int, int] = {}  # the first keyframe that may be read of each scene
         for scene in scenes:
             run = np.arange(*self.index.scene_start[scene: scene + 2])[first:end]
             if len(run) == 0:
                 continue
+            self._first_of[scene] = int(run[0])
             rows = run[:, None] + offsets
             whole = np.ones(len(rows), bool)
             if at_start == "skip":
@@ -269,8 +274,9 @@ class NuScenesClips(Dataset[BEVClip]):
         """Finds out before the first epoch, not in a worker, that files [n K] were never downloaded."""
         read = np.unique(self.windows[:, : self.past])
         if self.missed:  # then older keyframes of the same scenes too
-            scenes = np.unique(self.clip_scenes())
-            read = np.concatenate([np.arange(*self.index.scene_start[scene: scene + 2]) for scene in scenes])
+            presents = self.windows[:, self.past - 1]
+            read = np.concatenate([np.arange(self._first_of[scene], presents[self.clip_scenes() == scene].max() + 1)
+                                   for scene in np.unique(self.clip_scenes())])
             read = read[self._seen[read]]
         names = [name.decode() for name in paths[read].ravel()]
         # One listing a folder: asking for 200,000 files one by one takes minutes on a network disk.

@@ -19,11 +19,12 @@ def raster_map_paths(dataroot: str | Path, version: str, scenes: Sequence[str]) 
     root = Path(dataroot)
     rows = {name: json.loads((root / version / f"{name}.json").read_text("utf-8")) for name in MAP_TABLES}
     files = {log: row["filename"] for row in rows["map"] for log in row["log_tokens"]}
-    logs = {row["name"]: row["log_token"] for row in rows["scene"]}
+    logs = {row[key]: row["log_token"] for row in rows["scene"] for key in ("name", "token")}
     without = [name for name in scenes if logs.get(name) not in files]
     if without:
         raise ValueError(f"raster_maps: expected a map for every scene of {version}, got none for "
-                         f"{', '.join(without[:5])}; complete the table map.json or choose other scenes")
+                         f"{', '.join(without[:5])}; complete the tables scene and map, choose other scenes, or, where "
+                         "an info file does not name its scenes, leave infos out")
     paths = {name: str(root / files[logs[name]]) for name in scenes}
     missing = [path for path in sorted(set(paths.values())) if not Path(path).is_file()]
     if missing:

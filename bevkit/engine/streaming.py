@@ -87,6 +87,9 @@ def use_streams(cfg: Config, places: int, which: str = "test") -> None:
     loader.pop("drop_last", None)  # of batches that a loader makes by itself
     loader.dataset.past = 1
     if which == "train":
+        if any(step.type == "PastTargets" for step in loader.dataset.get("pipeline", ())):
+            raise ValueError("--stream: expected a model that learns from the present, got a pipeline with PastTargets "
+                             "(HoP), whose clips hold the past; train it on clips, or drop the step and the auxiliary")
         loader.sampler = dict(type="ResumableSampler", shuffle=True)
         loader.dataset.draw_per = "scene"  # the past was augmented as the present is
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bevkit.export import tensorrt
-from bevkit.export.graph import StepGraph, exportable, inputs_of, instants_of
+from bevkit.export.graph import StepGraph, inputs_of, instants_of
 from bevkit.export.manifest import manifest
 from bevkit.export.onnx import checked, operators, trace
 from bevkit.export.parity import compare
@@ -45,7 +45,7 @@ def write_artefact(model: Architecture, clips: Sequence[BEVBatch], out: Path, pr
     if precision not in TOLERANCE:
         raise ValueError(f"precision: expected one of {PRECISIONS}, got {precision!r}")
     out.mkdir(parents=True, exist_ok=True)
-    twin, path = exportable(model), out / "model.onnx"
+    twin, path = model.exportable(), out / "model.onnx"
     first = next(instants_of(clips[0]))
     inputs, _ = inputs_of(twin, first, None)
     view_plan = twin.view_plan(first.rig.flatten(), first.global_from_ego[:, 0])

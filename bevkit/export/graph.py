@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from bevkit.models.architectures import Architecture, DenseBEV
+from bevkit.models.architectures import Architecture
 from bevkit.models.architectures.base import StepOutput
 from bevkit.structures import BEVBatch, BEVGrid, CameraRig, EgoMotion, TemporalState
 
@@ -18,7 +17,7 @@ Tensors = dict[str, Tensor]
 MEANINGS = {
     "images": "RGB in 0..255 [1 N 3 h w], cameras in the order of the rig; normalisation is inside of the graph",
     "past": "BEV maps [1 S C Y X] of the S instants before, oldest first, each in its own ego frame, or image features "
-            "[1 S cells G C/G] of a sparse model: the last new_past",
+            "[1 S G C/G cells] of a sparse model: the last new_past",
     "new_past": "the past to hand in at the next instant",
     "memory": "what the fusion keeps [1 M Y X], in the ego frame of the instant before: the last new_memory",
     "new_memory": "the memory to hand in at the next instant",
@@ -39,18 +38,6 @@ def meaning_of(name: str) -> str:
     return MEANINGS.get(name) or MEANINGS.get(name.split("_")[0]) or MEANINGS["raw"]
 
 
-def exportable(model: Architecture) -> Architecture:
-    """Returns a twin in evaluation mode that shares the weights and uses the exportable form of a view transform.
-
-    It has no auxiliaries: the exporter would write their buffers into the graph, which nothing reads.
-    """
-    twin = copy.copy(model.eval())
-    twin._modules = {name: part for name, part in model._modules.items() if name != "auxiliaries"}
-    if isinstance(model, DenseBEV):
-        twin.view_transformer = model.view_transformer.exportable()
-    return twin
-
-
 class StepGraph(nn.Module):
     """`Architecture.step` of one stream, with images in 0..255 and its tensors in a flat, fixed order.
 
@@ -58,7 +45,7 @@ class StepGraph(nn.Module):
     the raw head outputs, then likewise new_past and new_memory.
 
     Args:
-        model: what `exportable` returns.
+        model: what its `exportable` returns.
         view_inputs: number of tensors of the view plan.
     """
 

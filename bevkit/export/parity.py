@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from bevkit.export.graph import Tensors, exportable, inputs_of, instants_of, next_state
+from bevkit.export.graph import Tensors, inputs_of, instants_of, next_state
 from bevkit.export.vehicle import vehicle_decoder
 from bevkit.models.architectures import Architecture
 from bevkit.models.coders.boxes import boxes_of
@@ -115,9 +115,12 @@ def same(vehicle: Result, twin: Result) -> bool:
         return torch.equal(vehicle.ids, twin.ids)
     if isinstance(twin, BEVMaps):
         return torch.equal(vehicle.inside, twin.inside)
-    if twin.paths is not None and not torch.allclose(vehicle.paths, twin.paths, atol=1e-4):
+    if len(vehicle.boxes) != len(twin.boxes):
         return False
-    return len(vehicle.boxes) == len(twin.boxes) and unlike(vehicle, twin) == unlike(twin, vehicle) == 0
+    for ours, theirs in ((vehicle.paths, twin.paths), (vehicle.path_scores, twin.path_scores)):
+        if theirs is not None and not torch.allclose(ours, theirs, atol=1e-4):
+            return False
+    return unlike(vehicle, twin) == unlike(twin, vehicle) == 0
 
 
 class OnnxStep:
@@ -145,7 +148,7 @@ def compare(model: Architecture, path: Path, clips: Iterable[BEVBatch]) -> Parit
         path: ONNX file of the model.
         clips: each begins a new scene.
     """
-    step, twin, parity, vehicle = OnnxStep(path), exportable(model), Parity(), vehicle_decoder(path)
+    step, twin, parity, vehicle = OnnxStep(path), model.exportable(), Parity(), vehicle_decoder(path)
     for clip in clips:
         torch_state, onnx_state = None, None
         for instant in instants_of(clip):
@@ -154,7 +157,7 @@ def compare(model: Architecture, path: Path, clips: Iterable[BEVBatch]) -> Parit
             inputs, motion = inputs_of(twin, instant, onnx_state)
             outputs = step(inputs)
             onnx_state = next_state(twin, outputs, motion)
-            kept = {"new_past": torch_state.bev, "new_memory": torch_state.memory}
+            kept = {"new_past": model.exported_past(torch_state.bev), "new_memory": torch_state.memory}
             names = [name for name in step.outputs if name not in kept]
             expected = dict(zip(names, raw)) | {name: kept[name] for name in step.outputs if name in kept}
             parity.add_outputs(expected, outputs)

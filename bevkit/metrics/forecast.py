@@ -58,16 +58,17 @@ class ForecastMetric(BaseMetric):
             raise ValueError(f"ForecastMetric: expected true boxes of the present and {self.steps} future keyframes, "
                              f"got {len(boxes) - 1}; set the data set's future={self.steps} and at_scene_end='unknown'")
         future = true_paths(present, poses[0], boxes[1: self.steps + 1], poses[1: self.steps + 1])
+        counts = {}
         for group, names in GROUPS.items():
             labels = torch.tensor([CLASSES.index(name) for name in names])
             inside = present.centers[:, :2].norm(dim=1) <= self.range
             truth = torch.isin(present.labels, labels) & (present.lidar_points != 0) & inside
             chosen = torch.isin(found.boxes.labels.cpu(), labels) & (found.scores.cpu() > self.score)
             chosen &= found.boxes.centers[:, :2].cpu().norm(dim=1) <= self.range
-            self.results.append((group, self.compare(
-                present.centers[truth, :2].numpy(), future[truth].numpy(),
-                *(None if value is None else value.cpu()[chosen].numpy() for value in (
-                    found.boxes.centers[:, :2], found.scores, self._paths(found))))))
+            counts[group] = self.compare(present.centers[truth, :2].numpy(), future[truth].numpy(), *(
+                value.cpu()[chosen].numpy() for value in (found.boxes.centers[:, :2], found.scores,
+                                                          self._paths(found))))
+        self.results.append(counts)  # one a clip: mmengine counts them
 
     def _paths(self, found: Detections3D) -> Tensor:
         """Returns the guesses [A K F 2]."""
@@ -104,12 +105,11 @@ class ForecastMetric(BaseMetric):
             counts[1:] += 1, final < self.hit, apart.mean(axis=1).min(), final
         return (float(known.any(axis=1).sum()), *counts.tolist())
 
-    def compute_metrics(self, results: list[tuple[str, tuple[float, ...]]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, tuple[float, ...]]]) -> dict[str, float]:
         """Returns GROUP/minADE and /minFDE in metres, /MR and /EPA in 0..1 (NaN where there is nothing to score)."""
         scores = {}
         for group in GROUPS:
-            counts = np.sum([row for name, row in results if name == group], axis=0)
-            truth, alarms, matched, hits, ade, fde = counts.tolist()
+            truth, alarms, matched, hits, ade, fde = np.sum([row[group] for row in results], axis=0).tolist()
             nan = float("nan")
             scores.update({
                 f"{group}/minADE": ade / matched if matched else nan,

@@ -24,7 +24,11 @@ class MapMetric(BaseMetric):
 
     def process(self, data_batch: dict[str, BEVBatch], data_samples: Sequence[BEVMaps]) -> None:
         """Compares with the coder's target ``maps`` [B K Y X]."""
-        for found, truth in zip(data_samples, data_batch["batch"].targets["maps"], strict=True):
+        targets = data_batch["batch"].targets
+        if "maps" not in targets:
+            raise ValueError("metric: expected targets['maps'] in the batch, got none; give the data set the "
+                             "head's coder (target_coder) and a split with annotations")
+        for found, truth in zip(data_samples, targets["maps"], strict=True):
             self.add(found, truth)
 
     def add(self, found: BEVMaps, truth: Tensor) -> None:

@@ -5,9 +5,9 @@ SparseBEV's sampling (Liu et al., ICCV 2023, section 3.3): each point reads one 
 * `multi_view_sampling_reference`: a grid_sample of rank 5 a scale with the cameras as depth, as the authors' PyTorch
   fallback has it;
 * `multi_view_sampling`: the cameras' maps stand one above the other with a row of zeros between, so that it is
-  `deformable_attention` with a scale a sample: rank 4 and standard operators where it is exported, and on CUDA its
-  Triton kernels, which never hold the samples of every scale;
-* `sample_rows`, which it takes on the CPU: a weighted sum of rows, which touches no other features and holds no sample.
+  `deformable_attention` with a scale a sample, on CUDA by its Triton kernels, which never hold the samples of every
+  scale; on the CPU it is `sample_rows`, a weighted sum of rows, which touches no other features and holds no sample;
+* `sample_maps`: a grid_sample of rank 4 a scale on the same stacks, standard operators: what is exported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bevkit.ops.deformable_attention import Shapes, deformable_attention
 
 
 def stack_views(features: Sequence[Tensor], groups: int) -> tuple[Tensor, Shapes]:
-    """Lays the maps of N cameras one above the other, scale after scale.
+    """Lays the maps of N cameras one above the other, scale after scale, as rows of channels.
 
     Args:
         features: of each of L scales [M N C H W].
@@ -32,14 +32,24 @@ def stack_views(features: Sequence[Tensor], groups: int) -> tuple[Tensor, Shapes
     Returns:
         values [M S G C/G] and the shapes (N*(H+1), W) of the stacks, whose areas add up to S.
     """
-    rows, shapes = [], []
+    rows = []
     for level in features:
-        axes = expect("features", level, "M N C H W")
+        expect("features", level, "M N C H W")
         cells = level.permute(0, 1, 3, 4, 2)  # [M N H W C]
         # A row of zeros below each map: no camera's border reads another's image.
         rows.append(torch.cat((cells, torch.zeros_like(cells[:, :, :1])), dim=2).flatten(1, 3))  # [M N*(H+1)*W C]
-        shapes.append((axes["N"] * (axes["H"] + 1), axes["W"]))
-    return torch.cat(rows, dim=1).unflatten(2, (groups, -1)), shapes
+    return torch.cat(rows, dim=1).unflatten(2, (groups, -1)), shapes_of(features)
+
+
+def stack_maps(features: Sequence[Tensor], groups: int) -> tuple[Tensor, Shapes]:
+    """Does what `stack_views` does with the channels in front, as grid_sample wants them: values [M G C/G S]."""
+    maps = [F.pad(level, (0, 0, 0, 1)).transpose(1, 2).flatten(2) for level in features]  # [M C N*(H+1)*W]
+    return torch.cat(maps, dim=2).unflatten(1, (groups, -1)), shapes_of(features)
+
+
+def shapes_of(features: Sequence[Tensor]) -> Shapes:
+    """Returns the sizes (N*(H+1), W) of the stacks of features [M N C H W]."""
+    return [(level.shape[1] * (level.shape[3] + 1), level.shape[4]) for level in features]
 
 
 def multi_view_sampling(values: Tensor, shapes: Shapes, cameras: int, view: Tensor, place: Tensor, weights: Tensor
@@ -58,9 +68,22 @@ def multi_view_sampling(values: Tensor, shapes: Shapes, cameras: int, view: Tens
         [M Q G*C]; differentiable in values, place and weights.
     """
     places = stacked_places(shapes, cameras, view, place)
-    if values.device.type == "cpu" and not torch.compiler.is_exporting():
-        return sample_rows(values, shapes, places, weights)
-    return deformable_attention(values, shapes, places, weights)
+    return (sample_rows if values.device.type == "cpu" else deformable_attention)(values, shapes, places, weights)
+
+
+def sample_maps(levels: Sequence[Tensor], cameras: int, view: Tensor, place: Tensor, weights: Tensor) -> Tensor:
+    """Computes `multi_view_sampling` of stacked maps [M*G C/G N*(H+1) W] a scale; this form is exported."""
+    batch, points, groups = view.shape
+    places = stacked_places([tuple(level.shape[-2:]) for level in levels], cameras, view, place)  # [M Q G L 2]
+    grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)  # [M*G Q L 2]
+    share = weights.transpose(1, 2).reshape(batch * groups, 1, points, -1)  # [M*G 1 Q L]
+    total: Tensor | int = 0
+    for index, level in enumerate(levels):
+        part = slice(index, index + 1)
+        found = F.grid_sample(level, grid[:, :, part], padding_mode="zeros", align_corners=False)  # [M*G C/G Q 1]
+        total = total + found * share[..., part]
+    assert isinstance(total, Tensor)
+    return total.squeeze(3).unflatten(0, (batch, groups)).permute(0, 3, 1, 2).flatten(2)
 
 
 def stacked_places(shapes: Shapes, cameras: int, view: Tensor, place: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def true_paths(boxes: Boxes3D, global_from_ego: Tensor, future: Sequence[Boxes3D
         if then is None or not len(then):
             continue
         same = boxes.track_ids[:, None] == then.track_ids  # [A A']
-        there = rigid.transform(rigid.inverse(global_from_ego) @ pose, then.centers)[:, :2]
+        there = rigid.transform((rigid.inverse(global_from_ego) @ pose).to(then.centers), then.centers)[:, :2]
         moved = there[same.int().argmax(dim=1)] - boxes.centers[:, :2]
         paths[:, step] = torch.where(same.any(dim=1)[:, None], moved, torch.nan)
     return paths

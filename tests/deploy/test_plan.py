@@ -9,7 +9,7 @@ import pytest
 import torch
 from plan_motion import temporal_inputs
 
-from bevkit.export.graph import exportable, named, random_clip
+from bevkit.export.graph import named, random_clip
 from bevkit.export.manifest import settings
 from bevkit.geometry import rigid
 from bevkit.models.architectures.base import single
@@ -19,7 +19,7 @@ from tests.export.tiny import CAMERAS, IMAGE_SIZE, TINY, tiny_model
 
 def manifest_of(model) -> dict:
     """The part of the manifest that plans read, without an export."""
-    twin = exportable(model)
+    twin = model.exportable()
     clip = random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1)
     view = twin.view_plan(clip.rig.flatten(), clip.global_from_ego[:, 0])
     return json.loads(json.dumps(dict(
@@ -47,7 +47,7 @@ def test_view_plan_is_the_toolkits(frustum, indexing, seed):
     grid = dict(TINY["grid"], x=(-12.0, 12.0, 2.0), y=(-10.0, 10.0, 1.0))
     model = tiny_model(view_transformer=view, grid=grid)
     rig = shaken_rig(random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1), seed)
-    expected = named("view_", exportable(model).view_transformer.plan(rig[None]))
+    expected = named("view_", model.exportable().view_transformer.plan(rig[None]))
     got = vehicle.view_inputs(manifest_of(model), rig.image_from_camera.numpy(), rig.ego_from_camera.numpy())
     assert got.keys() == expected.keys()
     for name, value in expected.items():
@@ -60,7 +60,7 @@ def test_view_plan_of_a_level_ego_turns_with_the_vehicle():
     model = tiny_model(level_ego=True)
     clip = random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1)
     pose = rigid.motion_matrix(torch.tensor([100.0, -40.0, 2.0, 0.05, -0.03, 1.2], dtype=torch.float64))
-    expected = exportable(model).view_plan(clip.rig.flatten(), pose[None])
+    expected = model.exportable().view_plan(clip.rig.flatten(), pose[None])
     rig = clip.rig.flatten()[0]
     arguments = (rig.image_from_camera.numpy(), rig.ego_from_camera.numpy())
     got = vehicle.view_inputs(manifest_of(model), *arguments, pose.numpy())
@@ -120,7 +120,7 @@ def test_view_plans_of_the_other_transformers_are_the_toolkits(name, seed):
     model = tiny_model(view_transformer=OTHERS[name], grid=HIGH, temporal=None, head=HEAD)
     rig = shaken_rig(random_clip(model.grid, CAMERAS, IMAGE_SIZE, 1), seed)
     manifest, arguments = manifest_of(model), (rig.image_from_camera.numpy(), rig.ego_from_camera.numpy())
-    expected = named("view_", single(exportable(model).view_transformer.plan(rig[None])))
+    expected = named("view_", single(model.exportable().view_transformer.plan(rig[None])))
     got = vehicle.view_inputs(manifest, *arguments, intrinsics=rig.intrinsics.numpy())
     assert got.keys() == expected.keys()
     for name, value in expected.items():

@@ -12,7 +12,7 @@ from bevkit.engine.build import build_model
 from bevkit.engine.config import load_config
 from bevkit.export import tensorrt
 from bevkit.export.artefact import engine_report, write_artefact
-from bevkit.export.graph import exportable, random_clip
+from bevkit.export.graph import random_clip
 from bevkit.export.onnx import ALLOWED, checked
 from bevkit.export.parity import compare
 from bevkit.export.precision import to_half
@@ -147,7 +147,7 @@ def test_a_model_without_a_past_exports(temporal, tmp_path):
 
 def test_exportable_twin_shares_weights_and_leaves_the_model_alone(model):
     before = model.view_transformer.pooling
-    twin = exportable(model)
+    twin = model.exportable()
     assert twin.view_transformer is not model.view_transformer and model.view_transformer.pooling is before
     assert all(a is b for a, b in zip(twin.parameters(), model.parameters()))
 

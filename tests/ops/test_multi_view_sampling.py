@@ -7,7 +7,9 @@ from bevkit.ops.deformable_attention import deformable_attention
 from bevkit.ops.multi_view_sampling import (
     multi_view_sampling,
     multi_view_sampling_reference,
+    sample_maps,
     sample_rows,
+    stack_maps,
     stack_views,
     stacked_places,
 )
@@ -26,6 +28,13 @@ def operands(cameras: int, seed: int = 0):
     return [tensor.requires_grad_() for tensor in features], view, place.requires_grad_(), weights.requires_grad_()
 
 
+def maps_of(features):
+    """The stacked maps of each scale."""
+    maps, shapes = stack_maps(features, 3)
+    levels = maps.flatten(0, 1).split([height * width for height, width in shapes], dim=2)
+    return [level.unflatten(2, shape) for level, shape in zip(levels, shapes)]
+
+
 @pytest.mark.parametrize("cameras", [1, 2, 6])
 def test_all_forms_agree(cameras):
     features, view, place, weights = operands(cameras)
@@ -35,7 +44,8 @@ def test_all_forms_agree(cameras):
     slope, tensors = torch.randn_like(theirs), (*features, place, weights)
     wanted = torch.autograd.grad(theirs, tensors, slope)
     for ours in (multi_view_sampling(values, shapes, cameras, view, place, weights),
-                 sample_rows(values, shapes, places, weights), deformable_attention(values, shapes, places, weights)):
+                 sample_rows(values, shapes, places, weights), deformable_attention(values, shapes, places, weights),
+                 sample_maps(maps_of(features), cameras, view, place, weights)):
         assert ours.shape == (2, 40, 6)
         torch.testing.assert_close(ours, theirs)
         for mine, reference in zip(torch.autograd.grad(ours, tensors, slope, retain_graph=True), wanted):

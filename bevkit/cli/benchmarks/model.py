@@ -74,7 +74,11 @@ def measure(model: DenseBEV, image_size: tuple[int, int], cameras: int = 6, repe
 
 
 def stages_of(model: DenseBEV, batch: Any) -> list[tuple[str, Callable[[], Any], nn.Module | None]]:
-    """Returns (name, call, part) of every stage of `DenseBEV.run_clip` on a normalised batch."""
+    """Returns (name, call, part) of every stage of a clip, on a normalised batch."""
+    from bevkit.models.architectures import SparseDetector
+
+    if isinstance(model, SparseDetector):
+        return sparse_stages(model, batch)
     from bevkit.structures import EgoMotion
 
     poses = batch.global_from_ego[:, :batch.past]
@@ -105,6 +109,18 @@ def stages_of(model: DenseBEV, batch: Any) -> list[tuple[str, Callable[[], Any],
     raw = model.head(fused, *sides)
     return [*stages, ("head", lambda: model.head(fused, *sides), model.head),
             ("decoding", lambda: model.head.predict(raw), None)]
+
+
+def sparse_stages(model: Any, batch: Any) -> list[tuple[str, Callable[[], Any], nn.Module | None]]:
+    """Returns the stages of a sparse model; a stream makes features of one frame an instant, a clip those of all."""
+    images, head = batch.images.flatten(0, 1), model.head
+    views = model.look(batch)
+    query, boxes = head.first_queries(len(batch))
+    raw = head(views)
+    return [("features of all frames, stacked", lambda: model.features_of(images), model.image_encoder),
+            ("features of one frame, stacked", lambda: model.features_of(images[-1:]), None),
+            (f"one of {head.layers} decoder layers", lambda: head.layer(query, boxes, head.bounds, views), head.layer),
+            ("head, all layers", lambda: head(views), head), ("decoding", lambda: head.predict(raw), None)]
 
 
 def all_frames(model: DenseBEV, features: tuple[Tensor, ...], plans: list[tuple[Tensor, ...]], poses: Tensor

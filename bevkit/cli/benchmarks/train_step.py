@@ -61,7 +61,7 @@ def measure(cfg: Config, batch_size: int, cameras: int, repeats: int, precision:
     for _ in range(repeats + 1):
         times = [now(device)]
         with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            raw, _ = model.run_clip(model.data_preprocessor({"batch": batch})["batch"])
+            raw = model.raw_of(model.look(model.data_preprocessor({"batch": batch})["batch"]))
             times.append(now(device))
             targets = {name: value.to(device) for name, value in batch.targets.items()}
             loss, _ = model.parse_losses(model.head.loss(raw, targets))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, Protocol
 
@@ -98,6 +99,19 @@ class Architecture(BaseModel, ABC):
     def motion_of(self, batch: BEVBatch, state: TemporalState, fresh: Tensor) -> EgoMotion:
         """Returns the motion over what a state remembers and one more instant (clips of one frame)."""
         return state.motion(batch.global_from_ego[:, 0], batch.timestamps[:, 0], fresh)
+
+    def exportable(self) -> Architecture:
+        """Returns a twin in evaluation mode that shares the weights and computes with standard operators.
+
+        It has no auxiliaries: the exporter would write their buffers into the graph, which nothing reads.
+        """
+        twin = copy.copy(self.eval())
+        twin._modules = {name: part for name, part in self._modules.items() if name != "auxiliaries"}
+        return twin
+
+    def exported_past(self, past: Tensor) -> Tensor:
+        """Returns what was kept [B S ..] as the exportable twin keeps it."""
+        return past
 
     # ---- clips and streams -------------------------------------------------------------------------------------
 

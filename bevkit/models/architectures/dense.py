@@ -229,6 +229,12 @@ class DenseBEV(Architecture):
             memory = torch.where(there, memory, self.temporal.begin(bev))
         return past, memory
 
+    def exportable(self) -> DenseBEV:
+        """Returns a twin as `Architecture` has it, with the exportable form of the view transform."""
+        twin = super().exportable()
+        twin.view_transformer = self.view_transformer.exportable()
+        return twin
+
     # ---- clips and streams -------------------------------------------------------------------------------------
 
     def run_clip(self, batch: BEVBatch) -> tuple[tuple[Tensor, ...], Trace]:

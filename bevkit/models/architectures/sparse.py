@@ -10,7 +10,7 @@ from torch import Tensor
 from bevkit.geometry import rigid
 from bevkit.models.architectures.base import Architecture, Plan, StepOutput, single
 from bevkit.models.layers.sparse_decoder import SparseViews
-from bevkit.ops.multi_view_sampling import stack_views
+from bevkit.ops.multi_view_sampling import stack_maps, stack_views
 from bevkit.registry import MODELS
 from bevkit.structures import BEVBatch, BEVGrid, CameraRig, EgoMotion, TemporalState
 
@@ -48,6 +48,13 @@ class SparseDetector(Architecture):
     """
 
     memory = 0
+    exported = False  # channels in front of the kept features [B S G C/G cells], as standard operators want them
+
+    def exportable(self) -> SparseDetector:
+        """Returns a twin in evaluation mode that shares the weights and keeps features as standard operators want."""
+        twin = super().exportable()
+        twin.exported = True
+        return twin
 
     def __init__(self, image_encoder: dict[str, Any], head: dict[str, Any], frames_in_graph: int | None = None,
                  data_preprocessor: dict[str, Any] | None = None) -> None:
@@ -61,6 +68,9 @@ class SparseDetector(Architecture):
         self.head = MODELS.build(head, default_args=dict(in_channels=self.image_encoder.channels[0],
                                                          levels=len(self.image_encoder.channels)))
         self.frames_in_graph = frames_in_graph
+
+    def exported_past(self, past: Tensor) -> Tensor:
+        return past.permute(0, 1, 3, 4, 2)  # [B S cells G C/G] -> [B S G C/G cells]
 
     @property
     def grid(self) -> BEVGrid:
@@ -107,8 +117,8 @@ class SparseDetector(Architecture):
 
     def features_of(self, images: Tensor) -> tuple[Tensor, Any]:
         """Turns images [M N 3 h w] into stacked features [M cells G C/G] and their shapes."""
-        levels = self.image_encoder(images.flatten(0, 1))
-        return stack_views([level.unflatten(0, images.shape[:2]) for level in levels], self.head.groups)
+        levels = [level.unflatten(0, images.shape[:2]) for level in self.image_encoder(images.flatten(0, 1))]
+        return (stack_maps if self.exported else stack_views)(levels, self.head.groups)
 
     def views_of(self, present: Tensor, past: Tensor, shapes: Any, view_plan: Plan, temporal_plan: Plan) -> SparseViews:
         """Joins present [B cells G C/G] and past features [B S cells G C/G], oldest first, with the plans."""
@@ -120,17 +130,25 @@ class SparseDetector(Architecture):
             there = known.view(-1, 1, 1, 1, 1) > 0
             values = torch.cat((values, torch.where(there, past, values).flip(1)), dim=1)
             projection, ages = torch.cat((projection, before), dim=1), torch.cat((ages, seconds), dim=1)
-        return SparseViews(values.flatten(0, 1), shapes, projection, ages)
+        values = values.flatten(0, 1)
+        if not self.exported:
+            return SparseViews(values, shapes, projection, ages)
+        levels = values.flatten(0, 1).split([height * width for height, width in shapes], dim=2)  # [B*T*G C/G ..]
+        maps = tuple(level.unflatten(2, shape) for level, shape in zip(levels, shapes))
+        return SparseViews(maps, shapes, projection, ages)
 
     def step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan) -> StepOutput:
         present, shapes = self.features_of(images)
-        views = self.views_of(present, past, shapes, view_plan, temporal_plan)
-        return StepOutput(self.head(views), self.kept(views), memory)
+        raw = self.head(self.views_of(present, past, shapes, view_plan, temporal_plan))
+        return StepOutput(raw, self.kept(present, past, temporal_plan), memory)
 
-    @staticmethod
-    def kept(views: SparseViews) -> Tensor:
-        """Returns the features to keep for the next instant [B S cells G C/G], what was made up included."""
-        return views.values.unflatten(0, views.ages.shape).flip(1)[:, 1:]
+    def kept(self, present: Tensor, past: Tensor, temporal_plan: Plan) -> Tensor:
+        """Returns the features to keep for the next instant [B S cells G C/G], oldest first."""
+        if not self.past:
+            return past
+        there = temporal_plan[0].view(-1, 1, 1, 1, 1) > 0
+        past = torch.where(there, past, present.unsqueeze(1))  # where a scene begins the present stands in
+        return torch.cat((past, present.unsqueeze(1)), dim=1)[:, 1:]
 
     # ---- clips and streams -------------------------------------------------------------------------------------
 
@@ -159,10 +177,11 @@ class SparseDetector(Architecture):
             fresh = torch.full((len(batch),), state is None, device=present.device)
         state = state or self._empty(batch, present)
         motion = self.motion_of(batch, state, fresh)
+        plan = self.temporal_plan(motion)
         views = self.views_of(present, state.bev, shapes, self.view_plan(batch.rig[:, 0], batch.global_from_ego[:, 0]),
-                              self.temporal_plan(motion))
+                              plan)
         assert motion.projection is not None
-        return views, TemporalState(self.kept(views), state.memory, motion.global_from_ego[:, 1:],
+        return views, TemporalState(self.kept(present, state.bev, plan), state.memory, motion.global_from_ego[:, 1:],
                                     motion.timestamps[:, 1:], motion.projection[:, 1:])
 
     def motion_of(self, batch: BEVBatch, state: TemporalState, fresh: Tensor) -> EgoMotion:

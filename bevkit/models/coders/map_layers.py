@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -57,7 +58,8 @@ class MapCoder:
         return dict(maps=torch.stack([getattr(self, f"_{name}")(clip) for name in self.layers]))
 
     def _vehicle(self, clip: BEVClip) -> Tensor:
-        return (self.protocol(clip, self.grid).in_present()[clip.past - 1] > 0).float()
+        seen = replace(clip, frames=clip.inputs)  # the future may be unknown, and is not drawn
+        return (self.protocol(seen, self.grid).in_present()[clip.past - 1] > 0).float()
 
     def _drivable(self, clip: BEVClip) -> Tensor:
         path = clip.present.meta.get("raster_map")

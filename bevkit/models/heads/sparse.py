@@ -55,10 +55,12 @@ class SparseQueryHead(nn.Module):
 
     def forward(self, views: SparseViews) -> QueryOutput:
         """Looks; returns scores and boxes of every layer in training, else of the last one alone."""
-        batch = len(views.ages)
+        return self.decode(*self.first_queries(len(views.ages)), views)
+
+    def first_queries(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Returns the learned queries [B Q C] and their boxes [B Q 10]."""
         boxes = self.boxes.expand(batch, -1, -1)
-        return self.decode(self.queries_of(torch.full(boxes.shape[:2], self.classes, device=boxes.device), 0.0), boxes,
-                           views)
+        return self.queries_of(torch.full(boxes.shape[:2], self.classes, device=boxes.device), 0.0), boxes
 
     def queries_of(self, labels: Tensor, told: float) -> Tensor:
         """Makes queries [B Q C] of labels [B Q]; ``told``: 1 where the label is a hint (denoising), else 0."""
@@ -88,9 +90,9 @@ class SparseQueryHead(nn.Module):
             return self.loss(self(views), targets)
         hints = noisy_truth(targets, self.bounds, self.denoising, self.classes)
         count, told = self.boxes.shape[0], hints.boxes.shape[1]
-        boxes = torch.cat((hints.boxes, self.boxes.expand(len(hints.boxes), -1, -1)), dim=1)
-        anything = torch.full((len(boxes), count), self.classes, device=boxes.device)
-        query = torch.cat((self.queries_of(hints.labels, 1.0), self.queries_of(anything, 0.0)), dim=1)
+        query, boxes = self.first_queries(len(hints.boxes))
+        query = torch.cat((self.queries_of(hints.labels, 1.0), query), dim=1)
+        boxes = torch.cat((hints.boxes, boxes), dim=1)
         raw = self.decode(query, boxes, views, hidden_from_one_another(told, count, self.denoising, boxes.device))
         losses = self.loss(QueryOutput(raw.scores[:, :, told:], raw.boxes[:, :, told:]), targets)
         last = len(raw.scores) - 1

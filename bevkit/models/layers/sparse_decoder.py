@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bevkit.models.layers.deformable_attention import FeedForward
 from bevkit.ops.deformable_attention import Shapes
-from bevkit.ops.multi_view_sampling import multi_view_sampling
+from bevkit.ops.multi_view_sampling import multi_view_sampling, sample_maps
 
 SMALLEST_DEPTH = 1e-5  # metres; nearer points are behind the camera
 ScaleWeights = Literal["own", "shuffled"]
@@ -19,12 +19,13 @@ ScaleWeights = Literal["own", "shuffled"]
 class SparseViews(NamedTuple):
     """What queries look at.
 
-    values: [B*T S G C/G], shapes: features of all scales, by `stack_views`.
+    values: [B*T S G C/G], shapes: features of all scales, by `stack_views`; or a tuple of stacked maps a scale
+        [B*T*G C/G N*(H+1) W], which is exported.
     projection: [B T N 3 4] takes metres in the present ego frame to (u d, v d, d): fractions of an image, and depth.
     ages: [B T] seconds since each frame, the present first (0).
     """
 
-    values: Tensor
+    values: Tensor | tuple[Tensor, ...]
     shapes: Shapes
     projection: Tensor
     ages: Tensor
@@ -100,9 +101,12 @@ class AdaptiveSampling(nn.Module):
         view, place = self.seen(self.moved(points, boxes[..., 8:], views.ages), views.projection)  # [B T Q G*P ..]
         weights = self.scale_weights(query).unflatten(2, (self.groups, self.points, self.levels)).softmax(dim=-1)
         weights = weights[:, :, self.whose(frames, query.device)]  # [B Q T G P L]
-        found = multi_view_sampling(
-            views.values, views.shapes, views.projection.shape[2], self.by_point(view.unsqueeze(-1)).squeeze(-1),
-            self.by_point(place), weights.permute(0, 2, 1, 4, 3, 5).flatten(0, 1).flatten(1, 2))  # [B*T Q*P C]
+        points_read = (views.projection.shape[2], self.by_point(view.unsqueeze(-1)).squeeze(-1), self.by_point(place),
+                       weights.permute(0, 2, 1, 4, 3, 5).flatten(0, 1).flatten(1, 2))
+        if isinstance(views.values, Tensor):
+            found = multi_view_sampling(views.values, views.shapes, *points_read)  # [B*T Q*P C]
+        else:
+            found = sample_maps(views.values, *points_read)
         found = found.view(len(query), frames, query.shape[1], self.points, self.groups, -1)
         return found.permute(0, 2, 4, 1, 3, 5).flatten(3, 4)
 

@@ -82,6 +82,17 @@ def test_a_detector_that_forecasts_nothing_goes_on_steadily():
     assert scores["vehicle/MR"] == 0.5 and scores["vehicle/EPA"] == 0.5
 
 
+def test_every_clip_counts():
+    clip, coder, metric = drive(), ForecastCoder(GRID, steps=STEPS), ForecastMetric(steps=STEPS)
+    found, = coder.decode(coder.flawless(batched(coder.encode(clip))))
+    wrong = replace(found, paths=found.paths + 6.0)
+    for one in (found, wrong):
+        metric.add([frame.boxes for frame in clip.frames], clip.global_from_ego, one)
+    scores = metric.evaluate(2)
+    assert scores["forecast/vehicle/minADE"] == pytest.approx(6 * 2 ** 0.5 / 2, rel=1e-4)
+    assert scores["forecast/vehicle/EPA"] == scores["forecast/pedestrian/MR"] == 0.5
+
+
 def test_false_alarms_and_misses_cost():
     clip, coder = drive(), CenterPointCoder(GRID)
     found, = coder.decode(coder.flawless(batched(coder.encode(clip))))
