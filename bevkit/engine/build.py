@@ -28,7 +28,11 @@ def resolve(cfg: Config) -> Config:
     """Returns a copy in which data sets know the head's coder, and metrics that ask for one the grid."""
     cfg = copy.deepcopy(cfg)
     cfg.setdefault("default_scope", SCOPE)
-    grid, coder = cfg.model.get("grid"), cfg.model.head.get("coder")  # a sparse model has no grid
+    grid, coder = cfg.model.get("grid"), cfg.model.head.get("coder")
+    if grid is None and "bounds" in cfg.model.head:  # a sparse model has no map: one cell, as wide as its boxes reach
+        x_low, y_low, z_low, x_high, y_high, z_high = cfg.model.head.bounds
+        grid = dict(x=(x_low, x_high, x_high - x_low), y=(y_low, y_high, y_high - y_low),
+                    z=(z_low, z_high, z_high - z_low))
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         loader = cfg.get(name)
         if loader is not None and coder is not None:

@@ -50,7 +50,21 @@ class _Halver:
         self.outputs = {value.name for value in graph.output}
         self.nodes: list[onnx.NodeProto] = []
         self.twins: dict[tuple[str, int], str] = {}  # (tensor, type) -> its name in that type
+        self.places = self._places(graph)
         self.gathered: set[str] = set()  # rows that a table names, and sums of such rows alone
+
+    @staticmethod
+    def _places(graph: onnx.GraphProto) -> set[str]:
+        """Names all that leads from the last product to where a GridSample looks: places, which no half can hold."""
+        maker = {name: node for node in graph.node for name in node.output}
+        waiting, found = [node.input[1] for node in graph.node if node.op_type == "GridSample"], set()
+        while waiting:
+            name = waiting.pop()
+            node = maker.get(name)
+            if name not in found and node is not None and node.op_type not in FEATURE_MAKERS:
+                found.add(name)
+                waiting += node.input
+        return found
 
     def run(self) -> onnx.ModelProto:
         graph = self.model.graph
@@ -91,6 +105,8 @@ class _Halver:
     def _type_for(self, node: onnx.NodeProto, floating: list[str]) -> int:
         if node.op_type == "Gather" or (node.op_type == "Add" and self.gathered.issuperset(node.input)):
             self.gathered.update(node.output)
+        if self.places.intersection(node.output):
+            return SINGLE
         if node.op_type in KEPT_SINGLE or not any(name in self.features for name in node.output):
             return SINGLE
         if node.op_type == "Add" and node.output[0] in self.gathered:

@@ -196,6 +196,8 @@ def _unmet(options: Mapping[str, Any], model: nn.Module) -> dict[str, tuple[Any,
         found: Any = model
         for word in name.split("."):
             found = getattr(found, word, needed)
+        if isinstance(found, Tensor):  # [3 2] bounds, said as six numbers: all that is low, then all that is high
+            found = tuple(round(value, 4) for value in found.T.flatten().tolist())
         if found != needed:
             unmet[name] = (found, needed)
     return unmet

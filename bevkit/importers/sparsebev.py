@@ -20,7 +20,8 @@ from torch import Tensor
 from bevkit.importers.base import Rule, Translation, translate
 from bevkit.importers.boxes import to_our_classes
 
-OPTIONS: dict[str, Any] = {"head.scale_weights": "shuffled"}  # of whole detectors
+# Of whole detectors: the authors' boxes stand within +-51.2 m of the lidar (`bevformer.LIDAR_PLACE`).
+OPTIONS: dict[str, Any] = {"head.scale_weights": "shuffled", "head.bounds": (-50.26, -51.2, -3.16, 52.14, 51.2, 4.84)}
 Change = Callable[[Tensor], Tensor]
 
 
@@ -93,7 +94,8 @@ def translate_sparsebev(state: Mapping[str, Tensor], target: Mapping[str, Any], 
     ]
     if lidar_axes:  # a mirrored axis reads 1 - left where it read right
         state = {key: value + place[key] if key in place else value for key, value in state.items()}
-    return translate(state, rules, OPTIONS if names else {})
+    options = OPTIONS if lidar_axes else {"head.scale_weights": OPTIONS["head.scale_weights"]}
+    return translate(state, rules, options if names else {})
 
 
 def to_our_labels(rows: Tensor) -> Tensor:

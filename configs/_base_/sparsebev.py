@@ -1,7 +1,10 @@
 """SparseBEV (Liu et al., ICCV 2023) with ResNet-50 at 256x704: 900 queries, eight frames; child configs change it.
 
 Training as published: AdamW 2e-4 at a global batch of 8, a tenth of the rate for backbone and sampling offsets, weight
-decay 0.01, cosine to zero over 24 epochs after 500 steps of warm-up, gradient norm 35, half precision (``--amp``).
+decay 0.01, cosine to zero over 24 epochs after 500 steps of warm-up, gradient norm 35, half precision (``--amp``). Not
+as published: batch norms of the backbone learn (the authors keep them at rest, and the first stage frozen), no patches
+of images are masked (GridMask), nothing is computed twice to spare memory; where eight frames do not fit set
+``frames_in_graph=1``.
 """
 
 _base_ = ["runtime.py"]
@@ -13,7 +16,8 @@ model = dict(
     image_encoder=dict(
         type="ImageEncoder", neck=dict(type="FPN", out_channels=256),
         backbone=dict(type="TimmBackbone", model_name="resnet50", out_strides=(4, 8, 16, 32))),
-    head=dict(type="SparseQueryHead", frames=frames, queries=900, layers=6,
+    head=dict(type="SparseQueryHead", frames=frames, bounds=(-51.2, -51.2, -5.0, 51.2, 51.2, 3.0), queries=900,
+              layers=6,
               coder=dict(type="QueryBoxCoder", score_threshold=0.05)),
 )
 

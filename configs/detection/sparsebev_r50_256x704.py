@@ -1,9 +1,7 @@
 """SparseBEV, ResNet-50, 256x704 images, 900 queries, eight frames.
 
 Published (README of MCG-NJU/SparseBEV, val, backbone from nuImages): NDS 55.6. Measured here: not trained on nuScenes;
-see docs/results.md for what was. The authors' weights need the option that `bevkit import-checkpoint` names, and their
-boxes stand around the lidar: set head.bounds to (-50.26, -51.2, -3.16, 52.14, 51.2, 4.84). The authors freeze the first
-stage of the backbone in training; here it learns.
+see docs/results.md for what was. The authors' weights need the options that `bevkit import-checkpoint` names.
 
     bevkit train configs/detection/sparsebev_r50_256x704.py --amp fp16
     bevkit test configs/detection/sparsebev_r50_256x704.py CHECKPOINT

@@ -5,6 +5,7 @@ import torch
 from bevkit.engine.build import build_model
 from bevkit.engine.config import load_config
 from bevkit.geometry.rigid import rigid_from, rotation_about_z
+from bevkit.importers import fit
 from bevkit.importers.sparsebev import translate_sparsebev
 from bevkit.models.heads.sparse import SparseQueryHead
 from bevkit.models.layers.sparse_decoder import SparseViews
@@ -73,7 +74,11 @@ def test_a_whole_file_finds_its_places():
             state[f"img_neck.{'lateral_convs' if part == 'lateral' else 'fpn_convs'}.{index}.conv.{rest}"] = value
     translation = translate_sparsebev(state, model.state_dict())
     assert set(translation.state) == set(model.state_dict()) and not translation.unknown
-    assert translation.options == {"head.scale_weights": "shuffled"}
+    assert set(translation.options) == {"head.scale_weights", "head.bounds"}
+    assert set(fit(translation, model, "sparsebev", "file").unmet) == set(translation.options)
+    told = load_config(str(ROOT / "configs" / "detection" / "sparsebev_r50_256x704.py"))
+    told.model.head.update(scale_weights="shuffled", bounds=translation.options["head.bounds"])
+    assert not fit(translation, build_model(told), "sparsebev", "file").unmet
     image = {name.removeprefix("img_"): value for name, value in state.items() if name.startswith("img_")}
     partial = translate_sparsebev({**image, "rpn_head.rpn_conv.weight": torch.zeros(1)}, model.state_dict())
     assert not partial.unknown and not partial.options and len(partial.dropped) == 1

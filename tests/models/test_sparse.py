@@ -89,7 +89,37 @@ def test_hints_are_noisy_truth_and_nobody_peeks():
     assert hints.real.sum() == 16
     metres = hints.boxes[0, :3, :3] * (bounds[:, 1] - bounds[:, 0]) + bounds[:, 0]
     truth = boxes[0, [0, 2, 3]]
-    assert ((metres - truth[:, :3]).abs() <= 0.5 * truth[:, 3:6] + 1e-4).all()
-    blocked = hidden_from_one_another(12, 5, 4, torch.device("cpu"))
-    assert blocked[12:, :12].all() and not blocked[:, 12:].any()  # queries do not see hints, all see queries
-    assert not blocked[3:6, 3:6].any() and blocked[3:6, :3].all() and blocked[3:6, 6:12].all()
+    assert ((metres - truth[:, :3]).abs() <= 0.25 * truth[:, 3:6] + 1e-4).all()
+    blocked = hidden_from_one_another(hints.real, 5, 4)
+    assert blocked.shape == (2, 1, 17, 17)
+    first, second = blocked[:, 0]
+    assert first[12:, :12].all() and not first[:, 12:].any()  # queries do not see hints, all see queries
+    assert not first[3:6, 3:6].any() and first[3:6, :3].all() and first[3:6, 6:12].all()
+    assert second[0, 1:3].all() and not second[0, 0]  # room is not seen, but by itself
+    assert not second.diagonal().any()
+    none = noisy_truth(dict(boxes=boxes, labels=torch.full_like(labels, -1)), bounds, groups=4, classes=10)
+    assert none.boxes.shape == (2, 0, 10) and hidden_from_one_another(none.real, 5, 4).shape == (2, 1, 5, 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_learns_alike(batch, dtype):
+    model, clips = model_for(batch, "model.head.denoising=0")
+    exact = total_of(model(clips, mode="loss")).item()
+    with torch.autocast("cpu", dtype):
+        total = total_of(model(clips, mode="loss"))
+    total.backward()
+    assert total.item() == pytest.approx(exact, rel=0.05)
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in model.head.parameters())
+
+
+def test_past_frames_leave_the_norms_at_rest(batch):
+    model, clips = model_for(batch, "model.frames_in_graph=1")
+    model(clips, mode="loss")
+    counts = {int(value) for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
+    assert counts == {1} and model.image_encoder.training
+
+
+def test_truth_out_of_reach_is_not_learned(tiny_overrides):
+    dataset = build_dataset(load_config(CONFIG, [*tiny_overrides, "model.head.bounds=(-9.0,-9.0,-5.0,9.0,9.0,3.0)"]),
+                            "train")
+    assert dataset.target_coder.grid.x[:2] == (-9.0, 9.0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from bevkit.models.architectures.preprocessor import BEVPreprocessor
 from bevkit.registry import MODELS
@@ -153,6 +155,20 @@ class Architecture(BaseModel, ABC):
         """Preprocesses a batch as loaded and returns one result a clip."""
         results: list[Any] = self(**self.data_preprocessor({"batch": batch}), mode="predict")
         return results
+
+
+@contextmanager
+def as_history(parts: Sequence[nn.Module], history: bool) -> Iterator[None]:
+    """Runs what is within for past frames of a training clip: no gradients, no dropout, batch norms at rest."""
+    parts = [part for part in parts if history and part.training]
+    for part in parts:
+        part.eval()
+    try:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not history):
+            yield
+    finally:
+        for part in parts:
+            part.train()
 
 
 def single(plan: Plan) -> Plan:

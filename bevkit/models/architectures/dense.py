@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bevkit.geometry import rigid
-from bevkit.models.architectures.base import Architecture, Plan, StepOutput, fields_of, single
+from bevkit.models.architectures.base import Architecture, Plan, StepOutput, as_history, fields_of, single
 from bevkit.models.temporal import RecurrentFusion, WindowFusion
 from bevkit.models.view_transformers import RecurrentViewTransformer, ViewOutput
 from bevkit.registry import MODELS
@@ -306,19 +306,9 @@ class DenseBEV(Architecture):
                                           self.fusion_plan(self._until(motion, time)))
         return fused
 
-    @contextmanager
-    def _as_history(self, history: bool) -> Iterator[None]:
-        """Runs what is within for a past frame of a training clip: no gradients, no dropout, batch norms at rest."""
+    def _as_history(self, history: bool) -> AbstractContextManager[None]:
         parts = (self.image_encoder, self.view_transformer, self.frame_encoder, self.temporal)
-        parts = [part for part in parts if part is not None and history and part.training]
-        for part in parts:
-            part.eval()
-        try:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not history):
-                yield
-        finally:
-            for part in parts:
-                part.train()
+        return as_history([part for part in parts if part is not None], history)
 
     @property
     def map_shape(self) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bevkit.geometry import rigid
-from bevkit.models.architectures.base import Architecture, Plan, StepOutput, single
+from bevkit.models.architectures.base import Architecture, Plan, StepOutput, as_history, single
 from bevkit.models.layers.sparse_decoder import SparseViews
 from bevkit.ops.multi_view_sampling import stack_maps, stack_views
 from bevkit.registry import MODELS
@@ -161,7 +161,7 @@ class SparseDetector(Architecture):
         for first, last in ((0, history), (history, batch.past)):
             if first == last:
                 continue
-            with torch.set_grad_enabled(torch.is_grad_enabled() and last != history):
+            with as_history([self.image_encoder], last == history):
                 values, shapes = self.features_of(batch.images[:, first:last].flatten(0, 1))
             parts.append(values.unflatten(0, (len(batch), last - first)))
         values = torch.cat(parts, dim=1)  # [B T cells G C/G]

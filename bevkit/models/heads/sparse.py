@@ -44,7 +44,7 @@ class SparseQueryHead(nn.Module):
         if side * side != queries:
             raise ValueError(f"queries: expected a square number, such as {side * side}, got {queries}")
         self.layers, self.classes, self.frames, self.groups = layers, classes, frames, groups
-        self.denoising = denoising
+        self.denoising, self.scale_weights = denoising, options.get("scale_weights", "own")
         self.coder = built(coder or dict(type="QueryBoxCoder", score_threshold=0.05))
         self.query_loss = built(loss) or QueryLoss(code_weights=CODE_WEIGHTS, cost_weights=CODE_WEIGHTS)
         self.bounds: Tensor
@@ -86,14 +86,14 @@ class SparseQueryHead(nn.Module):
 
         Args: targets boxes [B A 9] and labels [B A], -1 = no box.
         """
-        if not self.denoising or not (targets["labels"] >= 0).any():
+        if not self.denoising:
             return self.loss(self(views), targets)
         hints = noisy_truth(targets, self.bounds, self.denoising, self.classes)
         count, told = self.boxes.shape[0], hints.boxes.shape[1]
         query, boxes = self.first_queries(len(hints.boxes))
         query = torch.cat((self.queries_of(hints.labels, 1.0), query), dim=1)
         boxes = torch.cat((hints.boxes, boxes), dim=1)
-        raw = self.decode(query, boxes, views, hidden_from_one_another(told, count, self.denoising, boxes.device))
+        raw = self.decode(query, boxes, views, hidden_from_one_another(hints.real, count, self.denoising))
         losses = self.loss(QueryOutput(raw.scores[:, :, told:], raw.boxes[:, :, told:]), targets)
         last = len(raw.scores) - 1
         for layer, (scores, codes) in enumerate(zip(raw.scores[:, :, :told], raw.boxes[:, :, :told])):
@@ -122,9 +122,9 @@ class Hints(NamedTuple):
     real: Tensor
 
 
-def noisy_truth(targets: dict[str, Tensor], bounds: Tensor, groups: int, classes: int, shift: float = 0.5,
-                swap: float = 0.25) -> Hints:
-    """Moves true boxes by up to ``shift`` of their sizes and takes some for another class.
+def noisy_truth(targets: dict[str, Tensor], bounds: Tensor, groups: int, classes: int, shift: float = 0.25,
+                swap: float = 0.5) -> Hints:
+    """Moves true boxes by up to ``shift`` of their sizes and takes some for another class, as the authors do.
 
     Args:
         targets: boxes [B A 9] and labels [B A], -1 = no box.
@@ -147,14 +147,17 @@ def noisy_truth(targets: dict[str, Tensor], bounds: Tensor, groups: int, classes
     return Hints(boxes, torch.where(real, told, classes), codes, torch.where(real, labels, -1), real)
 
 
-def hidden_from_one_another(told: int, queries: int, groups: int, device: torch.device) -> Tensor:
-    """Says which of D groups of hints and Q queries do not see which: [D*A+Q D*A+Q] bool.
+def hidden_from_one_another(real: Tensor, queries: int, groups: int) -> Tensor:
+    """Says which of D groups of hints (``real`` [B D*A]) and Q queries do not see which: [B 1 D*A+Q D*A+Q] bool.
 
-    Each group sees itself and the queries; the queries see themselves alone.
+    Each group sees itself, but for hints that are mere room, and the queries; the queries see themselves alone.
     """
-    group = torch.cat((torch.arange(told, device=device) // max(told // groups, 1),
-                       torch.full((queries,), -1, device=device)))
-    return (group.unsqueeze(1) != group) & (group != -1)
+    told = real.shape[1]
+    group = torch.cat((torch.arange(told, device=real.device) // max(told // groups, 1),
+                       torch.full((queries,), -1, device=real.device)))
+    strangers = (group.unsqueeze(1) != group) & (group != -1)  # [Q' Q']
+    room = torch.cat((~real, real.new_zeros(len(real), queries)), dim=1)[:, None, None]  # [B 1 1 Q']
+    return (strangers | room) & ~torch.eye(len(group), dtype=torch.bool, device=real.device)  # all see themselves
 
 
 CODE_WEIGHTS = (2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)  # SparseBEV's, in matching and loss alike

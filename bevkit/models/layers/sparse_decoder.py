@@ -59,7 +59,7 @@ class ScaleAdaptiveAttention(nn.Module):
         nn.init.uniform_(self.reach.bias, 0.0, 2.0)
 
     def forward(self, query: Tensor, centers: Tensor, blocked: Tensor | None = None) -> Tensor:
-        """Attends: query [B Q C], centers [B Q 2+] metres, blocked [Q Q] bool (True = not seen); [B Q C]."""
+        """Attends: query [B Q C], centers [B Q 2+] metres, blocked [Q Q] or [B 1 Q Q] bool (not seen); [B Q C]."""
         place = centers[..., :2].detach()
         apart = (place.unsqueeze(2) - place.unsqueeze(1)).norm(dim=-1)  # [B Q Q]
         mask = -self.reach(query).transpose(1, 2).unsqueeze(-1) * apart.unsqueeze(1)  # [B H Q Q]
@@ -98,7 +98,8 @@ class AdaptiveSampling(nn.Module):
         """Samples: query [B Q C], boxes [B Q 10], centers [B Q 3] metres; [B Q G T*P C/G]."""
         frames = views.ages.shape[1]
         points = self.points_in(query, boxes, centers)  # [B Q G*P 3]
-        view, place = self.seen(self.moved(points, boxes[..., 8:], views.ages), views.projection)  # [B T Q G*P ..]
+        then = self.moved(points, boxes[..., 8:].detach(), views.ages)  # [B T Q G*P 3]
+        view, place = self.seen(then, views.projection)  # [B T Q G*P ..]
         weights = self.scale_weights(query).unflatten(2, (self.groups, self.points, self.levels)).softmax(dim=-1)
         weights = weights[:, :, self.whose(frames, query.device)]  # [B Q T G P L]
         points_read = (views.projection.shape[2], self.by_point(view.unsqueeze(-1)).squeeze(-1), self.by_point(place),
@@ -137,13 +138,16 @@ class AdaptiveSampling(nn.Module):
         A point that none sees is left to the first camera, outside of whose image it lies.
         """
         batch, frames, queries = points.shape[:3]
-        flat = F.pad(points, (0, 1), value=1.0).flatten(2, 3)  # [B T Q*K 4]
-        pixels = torch.einsum("btnij,btqj->btnqi", projection.to(flat.dtype), flat)  # [B T N Q*K 3]
-        depth = pixels[..., 2:]
-        place = pixels[..., :2] / depth.clamp(min=SMALLEST_DEPTH)
-        valid = (depth[..., 0] > SMALLEST_DEPTH) & ((place > 0) & (place < 1)).all(dim=-1)
-        view = valid.int().argmax(dim=2)  # [B T Q*K]
-        place = place.gather(2, view[:, :, None, :, None].expand(-1, -1, 1, -1, 2)).squeeze(2)
+        # In float32 under mixed precision too: half a pixel is lost where bfloat16 rounds, and a half overflows where a
+        # point lies just before the camera.
+        with torch.autocast(points.device.type, enabled=False):
+            flat = F.pad(points.float(), (0, 1), value=1.0).flatten(2, 3)  # [B T Q*K 4]
+            pixels = torch.einsum("btnij,btqj->btnqi", projection.float(), flat)  # [B T N Q*K 3]
+            depth = pixels[..., 2:]
+            place = pixels[..., :2] / depth.clamp(min=SMALLEST_DEPTH)
+            valid = (depth[..., 0] > SMALLEST_DEPTH) & ((place > 0) & (place < 1)).all(dim=-1)
+            view = valid.int().argmax(dim=2)  # [B T Q*K]
+            place = place.gather(2, view[:, :, None, :, None].expand(-1, -1, 1, -1, 2)).squeeze(2)
         return view.view(batch, frames, queries, -1), place.view(batch, frames, queries, -1, 2)
 
     def whose(self, frames: int, device: torch.device) -> Tensor:
