@@ -60,9 +60,10 @@ def test_trends_are_measured(small_world: Path, checkpoint: Path, tmp_path: Path
     assert {"mAP", "mAVE", "forecast/vehicle/EPA", "steady/vehicle/EPA"} <= set(found["forecast_parallel_1"])
 
 
-def test_a_scene_is_streamed_in_every_way(small_world: Path, tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("name", ["videobev", "sparsebev"])
+def test_a_scene_is_streamed_in_every_way(name: str, small_world: Path, tmp_path: Path, monkeypatch):
     drill = tool("stream_drill")
-    monkeypatch.setattr(sys, "argv", ["stream_drill", str(ROOT / "configs" / "tiny" / "videobev.py"), "--dataroot",
+    monkeypatch.setattr(sys, "argv", ["stream_drill", str(ROOT / "configs" / "tiny" / f"{name}.py"), "--dataroot",
                                       str(small_world), "--instants", "10", "--json", str(tmp_path / "drill.json")])
     drill.main()
     found = json.loads((tmp_path / "drill.json").read_text())

@@ -17,8 +17,7 @@ model = dict(
         type="ImageEncoder", neck=dict(type="FPN", out_channels=256),
         backbone=dict(type="TimmBackbone", model_name="resnet50", out_strides=(4, 8, 16, 32))),
     head=dict(type="SparseQueryHead", frames=frames, bounds=(-51.2, -51.2, -5.0, 51.2, 51.2, 3.0), queries=900,
-              layers=6,
-              coder=dict(type="QueryBoxCoder", score_threshold=0.05)),
+              layers=6, coder=dict(type="QueryBoxCoder", score_threshold=0.05)),
 )
 
 clips = dict(type="NuScenesClips", dataroot="data/nuscenes", version="v1.0-trainval", past=frames,
