@@ -46,7 +46,7 @@ install-mmdet3d:
 	pair=$$("$$python" -c 'import sys, torch; print("torch%s-cp%d%d" % (torch.__version__, *sys.version_info[:2]))'); \
 	mmcv=$$(sed -n 's/^# build: //p' $$list); kept="$(WHEELS)/$$pair/$$mmcv"; \
 	if ! ls "$$kept"/*.whl >/dev/null 2>&1; then \
-	    echo "compiling $$mmcv for $$pair: about ten minutes on two cores"; mkdir -p "$$kept"; \
+	    echo "compiling $$mmcv for $$pair: about a quarter of an hour on two cores"; mkdir -p "$$kept"; \
 	    CUDA_VISIBLE_DEVICES= MMCV_WITH_OPS=1 MAX_JOBS=$(JOBS) PATH="$$(cd $(BIN) && pwd):$$PATH" "$$python" -m pip wheel \
 	        --quiet --no-deps --no-build-isolation --wheel-dir "$$kept/new.$$$$" "$$mmcv"; \
 	    mv "$$kept/new.$$$$"/*.whl "$$kept/"; rmdir "$$kept/new.$$$$"; fi; \

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -132,10 +133,17 @@ def keyframes_of(tables: Any, split: str | None) -> list[str]:
 
 
 def summary(metrics: DetectionMetrics) -> dict[str, float]:
-    """Returns NDS, mAP, the mean errors mATE .. mAAE, and AP/CLASS, all as the devkit has them (0..1; m, rad, m/s)."""
+    """Returns NDS, mAP, mean errors mATE .. mAAE, AP/CLASS and ATE/CLASS .. AAE/CLASS as the devkit has them.
+
+    0..1; m, rad, m/s. An error that the benchmark does not ask of a class is left out; a class that was never found has
+    the error 1.
+    """
     scores = dict(NDS=metrics.nd_score, mAP=metrics.mean_ap)
     scores.update({f"m{short}": metrics.tp_errors[name] for name, short in ERRORS.items()})
     scores.update({f"AP/{name}": float(value) for name, value in metrics.mean_dist_aps.items()})
+    for name in metrics.mean_dist_aps:
+        errors = {short: float(metrics.get_label_tp(name, error)) for error, short in ERRORS.items()}
+        scores.update({f"{short}/{name}": value for short, value in errors.items() if not math.isnan(value)})
     return scores
 
 
