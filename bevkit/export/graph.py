@@ -17,7 +17,7 @@ Tensors = dict[str, Tensor]
 MEANINGS = {
     "images": "RGB in 0..255 [1 N 3 h w], cameras in the order of the rig; normalisation is inside of the graph",
     "past": "BEV maps [1 S C Y X] of the S instants before, oldest first, each in its own ego frame, or image features "
-            "[1 S G C/G cells] of a sparse model: the last new_past",
+            "[1 S G C/G cells], newest first, of a sparse model: the last new_past",
     "new_past": "the past to hand in at the next instant",
     "memory": "what the fusion keeps [1 M Y X], in the ego frame of the instant before: the last new_memory",
     "new_memory": "the memory to hand in at the next instant",

@@ -55,7 +55,7 @@ class TemporalState(TensorFields):
 
     Attributes:
         bev: [B S C Y X] BEV maps of S past instants, oldest first, each in its own ego frame; S may be 0. A sparse
-            model keeps image features in its place, [B S cells G C/G].
+            model keeps image features in its place, [B S cells G C/G], newest first.
         memory: [B C' Y X] what a recurrent fusion keeps, in the ego frame of the last instant; C' may be 0.
         global_from_ego: [B R 4 4] float64 poses of the R last instants, R >= S.
         timestamps: [B R] float64 seconds.

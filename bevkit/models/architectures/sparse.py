@@ -121,14 +121,14 @@ class SparseDetector(Architecture):
         return (stack_maps if self.exported else stack_views)(levels, self.head.groups)
 
     def views_of(self, present: Tensor, past: Tensor, shapes: Any, view_plan: Plan, temporal_plan: Plan) -> SparseViews:
-        """Joins present [B cells G C/G] and past features [B S cells G C/G], oldest first, with the plans."""
+        """Joins present [B cells G C/G] and past features [B S cells G C/G], newest first, with the plans."""
         projection, = view_plan
         ages = projection.new_zeros(len(projection), 1)
         values, projection = present.unsqueeze(1), projection.unsqueeze(1)
         if self.past:
             known, before, seconds = temporal_plan
             there = known.view(-1, 1, 1, 1, 1) > 0
-            values = torch.cat((values, torch.where(there, past, values).flip(1)), dim=1)
+            values = torch.cat((values, torch.where(there, past, values)), dim=1)
             projection, ages = torch.cat((projection, before), dim=1), torch.cat((ages, seconds), dim=1)
         values = values.flatten(0, 1)
         if not self.exported:
@@ -143,12 +143,12 @@ class SparseDetector(Architecture):
         return StepOutput(raw, self.kept(present, past, temporal_plan), memory)
 
     def kept(self, present: Tensor, past: Tensor, temporal_plan: Plan) -> Tensor:
-        """Returns the features to keep for the next instant [B S cells G C/G], oldest first."""
+        """Returns the features to keep for the next instant [B S cells G C/G], newest first."""
         if not self.past:
             return past
         there = temporal_plan[0].view(-1, 1, 1, 1, 1) > 0
         past = torch.where(there, past, present.unsqueeze(1))  # where a scene begins the present stands in
-        return torch.cat((past, present.unsqueeze(1)), dim=1)[:, 1:]
+        return torch.cat((present.unsqueeze(1), past[:, :-1]), dim=1)
 
     # ---- clips and streams -------------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class SparseDetector(Architecture):
         values = torch.cat(parts, dim=1)  # [B T cells G C/G]
         motion = EgoMotion.of(batch.global_from_ego[:, :batch.past], batch.timestamps[:, :batch.past])
         motion = EgoMotion(motion.global_from_ego, motion.timestamps, motion.fresh, self.projection_of(batch.rig))
-        return self.views_of(values[:, -1], values[:, :-1], shapes, self.view_plan(batch.rig[:, batch.past - 1],
+        return self.views_of(values[:, -1], values[:, :-1].flip(1), shapes, self.view_plan(batch.rig[:, batch.past - 1],
                              batch.global_from_ego[:, batch.past - 1]), self.temporal_plan(motion))
 
     def look_on(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None
