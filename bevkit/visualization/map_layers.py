@@ -20,7 +20,7 @@ def draw_masks(canvas: BEVCanvas, masks: Tensor, layers: Sequence[str]) -> Pictu
     for index, (mask, name) in enumerate(zip(masks, layers)):
         color = oklch(*HUES.get(name, (0.7, 0.12, index / len(layers))))
         blend(image, canvas.spread(mask.numpy()), color, 0.85)
-        write(image, name, (8, canvas.shape[0] - 12 - 16 * index), 12, tuple(color.tolist()))
+        write(image, name, (8, canvas.shape[0] - 22 - 16 * index), 12, tuple(color.tolist()))
     return draw_ego(image, canvas)
 
 
