@@ -1,6 +1,6 @@
 """Parallel fusion (BEVDet4D) for the synthetic world: bevdepth.py, the last map beside the present one.
 
-Measured here: not trained yet.
+Measured here: its fusion on the kept maps of bevdepth.py, docs/results.md; not trained as a whole.
 
     bevkit train configs/synthetic/bevdet4d.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth --amp bf16
 """

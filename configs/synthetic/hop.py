@@ -1,6 +1,6 @@
 """HoP for the synthetic world: bevdet4d.py with four keyframes, and the training-only branch on them.
 
-Measured here: not trained yet.
+Measured here: its fusion on the kept maps of bevdepth.py, docs/results.md; not trained as a whole.
 
     bevkit train configs/synthetic/hop.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth --amp bf16
 """

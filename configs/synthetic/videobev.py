@@ -1,6 +1,6 @@
 """Recurrent fusion (VideoBEV) for the synthetic world: bevdepth.py with one memory, four keyframes a training clip.
 
-Measured here: not trained yet.
+Measured here: its fusion on the kept maps of bevdepth.py, docs/results.md; not trained as a whole.
 
     bevkit train configs/synthetic/videobev.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth --amp bf16
 """

@@ -1,6 +1,6 @@
 """Forecasts on the synthetic world: videobev.py, and where each object goes in the next three seconds.
 
-Measured here: docs/results.md, by tools/temporal_trends.py.
+Measured here: on the kept maps of bevdepth.py, docs/results.md; not trained as a whole.
 
     bevkit train configs/synthetic/videobev_forecast.py --checkpoint work_dirs/synthetic_bevdepth/iter_N.pth --amp bf16
 """

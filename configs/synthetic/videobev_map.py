@@ -1,8 +1,9 @@
 """The map around the ego on the synthetic world: videobev.py with drivable area and vehicles for a head.
 
-Measured here: docs/results.md.
+Measured here: drivable area IoU 77.5, vehicles 17.5, held out, after 300 steps on streams (docs/results.md).
 
-    bevkit train configs/synthetic/videobev_map.py --checkpoint work_dirs/synthetic_bevdepth/iter_N.pth --amp bf16
+    bevkit train configs/synthetic/videobev_map.py --stream 4 --checkpoint work_dirs/synthetic_bevdepth/iter_N.pth \\
+        --amp bf16
 """
 
 _base_ = ["videobev.py"]
