@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bevkit.models.coders.boxes import probabilities, visible_truth
-from bevkit.models.coders.center_point import CenterMaps, CenterPointCoder
+from bevkit.models.coders.center_point import CenterPointCoder
 from bevkit.registry import MODELS
 from bevkit.structures import BEVClip, BEVGrid, Detections3D, true_paths
 
 
-class ForecastMaps(CenterMaps, Protocol):
-    """`CenterMaps`, and per task K guesses of a path over F steps: paths [B G K*F*2 Y X] metres from the centre of
-    now, (x, y) step by step, guess by guess, and their logits path_scores [B G K Y X]."""
+class ForecastOutput(NamedTuple):
+    """`CenterPointOutput`, then of K guesses over F steps of 0.5 s, in each of G tasks:
 
-    @property
-    def paths(self) -> Tensor: ...
-
-    @property
-    def path_scores(self) -> Tensor: ...
-
-
-class FlawlessForecast(NamedTuple):
-    """Raw outputs that decode to the truth."""
+    paths: [B G K*F*2 Y X] metres from the centre of now along x and y, step by step, guess by guess.
+    path_scores: [B G K Y X] logits of the guesses.
+    """
 
     heatmap: Tensor
     offset: Tensor
@@ -66,7 +59,7 @@ class ForecastCoder(CenterPointCoder):
         unknown = paths.new_full((1, self.steps, 2), torch.nan)  # what slot -1 picks
         return {**targets, "paths": torch.cat((paths, unknown))[slots].float()}
 
-    def flawless(self, targets: dict[str, Tensor]) -> FlawlessForecast:  # type: ignore[override]
+    def flawless(self, targets: dict[str, Tensor]) -> ForecastOutput:  # type: ignore[override]
         """As `CenterPointCoder.flawless`, with one guess; where the truth does not know a path it stands still."""
         boxes = super().flawless(targets)
         batch, tasks = targets["cells"].shape[:2]
@@ -75,9 +68,9 @@ class ForecastCoder(CenterPointCoder):
         place = torch.where(targets["used"], targets["cells"], self.grid.cells).unsqueeze(2)
         maps = maps.scatter(3, place.expand(-1, -1, paths.shape[3], -1), paths.transpose(2, 3))
         maps = maps[..., :-1].unflatten(3, self.grid.shape)
-        return FlawlessForecast(*boxes, maps, torch.zeros_like(maps[:, :, :1]))
+        return ForecastOutput(*boxes, maps, torch.zeros_like(maps[:, :, :1]))
 
-    def decode(self, raw: ForecastMaps) -> list[Detections3D]:  # type: ignore[override]
+    def decode(self, raw: ForecastOutput) -> list[Detections3D]:  # type: ignore[override]
         """Reads paths where the boxes are read; the likeliest guess of an object comes first."""
         codes = torch.cat((raw.offset, raw.height, raw.size, raw.heading, raw.velocity), dim=2).detach().float()
         samples = zip(probabilities(raw.heatmap), codes, raw.paths.detach().float(), raw.path_scores.detach().float())

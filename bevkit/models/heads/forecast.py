@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bevkit.models.coders.forecast import ForecastCoder
+from bevkit.models.coders.forecast import ForecastCoder, ForecastOutput
 from bevkit.models.heads.center import CenterPointHead, branch
 from bevkit.models.losses.common import at_least_float32, mean_count
 from bevkit.registry import MODELS
 from bevkit.structures.grid import BEVGrid
 
 STEP_SECONDS = 0.5  # nuScenes' keyframes
-
-
-class ForecastOutput(NamedTuple):
-    """`CenterPointOutput`, then of K guesses over F steps of 0.5 s:
-
-    paths: [B G K*F*2 Y X] metres from the centre of now along x and y, step by step, guess by guess.
-    path_scores: [B G K Y X] logits of the guesses.
-    """
-
-    heatmap: Tensor
-    offset: Tensor
-    height: Tensor
-    size: Tensor
-    heading: Tensor
-    velocity: Tensor
-    paths: Tensor
-    path_scores: Tensor
 
 
 @MODELS.register_module()
