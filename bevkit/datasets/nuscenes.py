@@ -22,13 +22,12 @@ from bevkit.datasets.mmdet3d_infos import read_infos
 from bevkit.datasets.raster_maps import raster_map_paths
 from bevkit.geometry import rigid
 from bevkit.registry import DATASETS, MODELS, TRANSFORMS
-from bevkit.structures import BEVClip, BEVFrame, BEVGrid, Boxes3D, CameraRig
+from bevkit.structures import KEYFRAME_SECONDS, BEVClip, BEVFrame, BEVGrid, Boxes3D, CameraRig
 from bevkit.structures.classes import CLASSES
 
 log = logging.getLogger(__name__)
 Transform = Callable[[BEVClip, np.random.Generator], BEVClip]
 _WITHOUT = {"images": "pass with_images=False for labels alone", "lidar files": "pass lidar=False"}
-KEYFRAME_SECONDS = 0.5  # nuScenes annotates at 2 Hz
 _BOX_FIELDS = tuple(item.name for item in fields(Boxes3D))
 
 

@@ -10,12 +10,11 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from bevkit.registry import METRICS
-from bevkit.structures import BEVBatch, Boxes3D, Detections3D, steady_paths, true_paths
+from bevkit.structures import KEYFRAME_SECONDS, BEVBatch, Boxes3D, Detections3D, steady_paths, true_paths
 from bevkit.structures.classes import CLASSES
 
 GROUPS = {"vehicle": ("car", "truck", "construction_vehicle", "bus", "trailer", "motorcycle", "bicycle"),
           "pedestrian": ("pedestrian",)}
-STEP_SECONDS = 0.5
 
 
 @METRICS.register_module()
@@ -73,7 +72,7 @@ class ForecastMetric(BaseMetric):
     def _paths(self, found: Detections3D) -> Tensor:
         """Returns the guesses [A K F 2]."""
         if found.paths is None:
-            seconds = STEP_SECONDS * torch.arange(1, self.steps + 1).to(found.boxes.velocities)
+            seconds = KEYFRAME_SECONDS * torch.arange(1, self.steps + 1).to(found.boxes.velocities)
             return steady_paths(found.boxes.velocities, seconds)[:, None]
         if found.paths.shape[2] < self.steps:
             raise ValueError(f"ForecastMetric: expected forecasts of {self.steps} steps or more, got "

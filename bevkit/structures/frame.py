@@ -14,6 +14,8 @@ from bevkit.structures.boxes import Boxes3D
 from bevkit.structures.cameras import CameraRig
 from bevkit.structures.tensors import TensorFields
 
+KEYFRAME_SECONDS = 0.5  # nuScenes annotates at 2 Hz
+
 
 @dataclass(frozen=True)
 class BEVFrame(TensorFields):

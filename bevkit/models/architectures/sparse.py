@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -50,12 +51,6 @@ class SparseDetector(Architecture):
     memory = 0
     exported = False  # channels in front of the kept features [B S G C/G cells], as standard operators want them
 
-    def exportable(self) -> SparseDetector:
-        """Returns a twin in evaluation mode that shares the weights and keeps features as standard operators want."""
-        twin = super().exportable()
-        twin.exported = True
-        return twin
-
     def __init__(self, image_encoder: dict[str, Any], head: dict[str, Any], frames_in_graph: int | None = None,
                  data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
@@ -68,9 +63,6 @@ class SparseDetector(Architecture):
         self.head = MODELS.build(head, default_args=dict(in_channels=self.image_encoder.channels[0],
                                                          levels=len(self.image_encoder.channels)))
         self.frames_in_graph = frames_in_graph
-
-    def exported_past(self, past: Tensor) -> Tensor:
-        return past.permute(0, 1, 3, 4, 2)  # [B S cells G C/G] -> [B S G C/G cells]
 
     @property
     def grid(self) -> BEVGrid:
@@ -87,6 +79,15 @@ class SparseDetector(Architecture):
     @property
     def instants(self) -> int:
         return self.past
+
+    def exportable(self) -> SparseDetector:
+        """Returns a twin in evaluation mode that shares the weights and keeps features as standard operators want."""
+        twin = super().exportable()
+        twin.exported = True
+        return twin
+
+    def exported_past(self, past: Tensor) -> Tensor:
+        return past.permute(0, 1, 3, 4, 2)  # [B S cells G C/G] -> [B S G C/G cells]
 
     # ---- calibration: no weights -------------------------------------------------------------------------------
 
@@ -124,11 +125,9 @@ class SparseDetector(Architecture):
         """Joins present [B cells G C/G] and past features [B S cells G C/G], newest first, with the plans."""
         projection, = view_plan
         ages = projection.new_zeros(len(projection), 1)
-        values, projection = present.unsqueeze(1), projection.unsqueeze(1)
+        values, projection = torch.cat((present.unsqueeze(1), past), dim=1), projection.unsqueeze(1)
         if self.past:
-            known, before, seconds = temporal_plan
-            there = known.view(-1, 1, 1, 1, 1) > 0
-            values = torch.cat((values, torch.where(there, past, values)), dim=1)
+            _, before, seconds = temporal_plan
             projection, ages = torch.cat((projection, before), dim=1), torch.cat((ages, seconds), dim=1)
         values = values.flatten(0, 1)
         if not self.exported:
@@ -139,16 +138,20 @@ class SparseDetector(Architecture):
 
     def step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan) -> StepOutput:
         present, shapes = self.features_of(images)
+        past = self.made_up(present, past, temporal_plan)
         raw = self.head(self.views_of(present, past, shapes, view_plan, temporal_plan))
-        return StepOutput(raw, self.kept(present, past, temporal_plan), memory)
+        return StepOutput(raw, self.kept(present, past), memory)
 
-    def kept(self, present: Tensor, past: Tensor, temporal_plan: Plan) -> Tensor:
-        """Returns the features to keep for the next instant [B S cells G C/G], newest first."""
+    def made_up(self, present: Tensor, past: Tensor, temporal_plan: Plan) -> Tensor:
+        """Lets the present stand in for the past features [B S cells G C/G] where a scene begins."""
         if not self.past:
-            return past
+            return present.unsqueeze(1)[:, :0]
         there = temporal_plan[0].view(-1, 1, 1, 1, 1) > 0
-        past = torch.where(there, past, present.unsqueeze(1))  # where a scene begins the present stands in
-        return torch.cat((present.unsqueeze(1), past[:, :-1]), dim=1)
+        return torch.where(there, past, present.unsqueeze(1))
+
+    def kept(self, present: Tensor, past: Tensor) -> Tensor:
+        """Returns the features to keep for the next instant [B S cells G C/G], newest first."""
+        return torch.cat((present.unsqueeze(1), past), dim=1)[:, :self.past]
 
     # ---- clips and streams -------------------------------------------------------------------------------------
 
@@ -165,10 +168,11 @@ class SparseDetector(Architecture):
                 values, shapes = self.features_of(batch.images[:, first:last].flatten(0, 1))
             parts.append(values.unflatten(0, (len(batch), last - first)))
         values = torch.cat(parts, dim=1)  # [B T cells G C/G]
-        motion = EgoMotion.of(batch.global_from_ego[:, :batch.past], batch.timestamps[:, :batch.past])
-        motion = EgoMotion(motion.global_from_ego, motion.timestamps, motion.fresh, self.projection_of(batch.rig))
-        return self.views_of(values[:, -1], values[:, :-1].flip(1), shapes, self.view_plan(batch.rig[:, batch.past - 1],
-                             batch.global_from_ego[:, batch.past - 1]), self.temporal_plan(motion))
+        poses = batch.global_from_ego[:, :batch.past]
+        motion = EgoMotion.of(poses, batch.timestamps[:, :batch.past])
+        motion = replace(motion, projection=self.projection_of(batch.rig))
+        view_plan = self.view_plan(batch.rig[:, batch.past - 1], poses[:, -1])
+        return self.views_of(values[:, -1], values[:, :-1].flip(1), shapes, view_plan, self.temporal_plan(motion))
 
     def look_on(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None
                 ) -> tuple[SparseViews, TemporalState]:
@@ -177,11 +181,11 @@ class SparseDetector(Architecture):
             fresh = torch.full((len(batch),), state is None, device=present.device)
         state = state or self._empty(batch, present)
         motion = self.motion_of(batch, state, fresh)
-        plan = self.temporal_plan(motion)
-        views = self.views_of(present, state.bev, shapes, self.view_plan(batch.rig[:, 0], batch.global_from_ego[:, 0]),
-                              plan)
+        plan, view_plan = self.temporal_plan(motion), self.view_plan(batch.rig[:, 0], batch.global_from_ego[:, 0])
+        past = self.made_up(present, state.bev, plan)
+        views = self.views_of(present, past, shapes, view_plan, plan)
         assert motion.projection is not None
-        return views, TemporalState(self.kept(present, state.bev, plan), state.memory, motion.global_from_ego[:, 1:],
+        return views, TemporalState(self.kept(present, past), state.memory, motion.global_from_ego[:, 1:],
                                     motion.timestamps[:, 1:], motion.projection[:, 1:])
 
     def motion_of(self, batch: BEVBatch, state: TemporalState, fresh: Tensor) -> EgoMotion:

@@ -12,9 +12,7 @@ from bevkit.models.coders.forecast import ForecastCoder, ForecastOutput
 from bevkit.models.heads.center import CenterPointHead, branch
 from bevkit.models.losses.common import at_least_float32, mean_count
 from bevkit.registry import MODELS
-from bevkit.structures.grid import BEVGrid
-
-STEP_SECONDS = 0.5  # nuScenes' keyframes
+from bevkit.structures import KEYFRAME_SECONDS, BEVGrid
 
 
 @MODELS.register_module()
@@ -44,7 +42,7 @@ class ForecastHead(CenterPointHead):
         for one in self.path_branches:  # begins as constant velocity
             nn.init.normal_(one[-1].weight, std=1e-3)
             nn.init.zeros_(one[-1].bias)
-        seconds = STEP_SECONDS * torch.arange(1, self.steps + 1, dtype=torch.float32)
+        seconds = KEYFRAME_SECONDS * torch.arange(1, self.steps + 1, dtype=torch.float32)
         self.seconds: Tensor
         self.register_buffer("seconds", seconds.repeat_interleave(2).repeat(guesses), persistent=False)  # [K*F*2]
 
