@@ -6,7 +6,7 @@ read (`ImageLoader`), so that no pixel is resampled twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,16 +51,21 @@ class Photometric:
         if clip.present.images is None or rng.random() >= self.probability:
             return clip
         cameras = clip.present.images.shape[0]
-        shape = {"clip": (1, 1), "camera": (1, cameras), "image": (clip.past, cameras)}[self.per]
+        count = len(clip.inputs)
+        shape = {"clip": (1, 1), "camera": (1, cameras), "image": (count, cameras)}[self.per]
         draws = rng.uniform(self.ranges[:, 0], self.ranges[:, 1], (*shape, 4))
-        draws = np.broadcast_to(draws, (clip.past, cameras, 4))
-        frames = list(clip.frames)
-        for time in range(clip.past):
-            images = frames[time].images
-            assert images is not None  # an input frame of a clip whose present has images
-            frames[time] = replace(frames[time], images=torch.stack(
-                [recolour(image, *draw) for image, draw in zip(images, draws[time].tolist(), strict=True)]))
-        return replace(clip, frames=tuple(frames))
+        draws = np.broadcast_to(draws, (count, cameras, 4)).tolist()
+        return change_images(clip, lambda images, time: torch.stack(
+            [recolour(image, *draw) for image, draw in zip(images, draws[time], strict=True)]))
+
+
+def change_images(clip: BEVClip, change: Callable[[Tensor, int], Tensor]) -> BEVClip:
+    """Changes the images [N 3 h w] of every input frame of a clip, which is told its number."""
+    frames = list(clip.frames)
+    for time, frame in enumerate(clip.inputs):
+        assert frame.images is not None  # an input frame of a clip whose present has images
+        frames[time] = replace(frame, images=change(frame.images, time))
+    return replace(clip, frames=tuple(frames))
 
 
 def recolour(image: Tensor, brightness: float, contrast: float, saturation: float, hue: float) -> Tensor:
@@ -71,6 +76,37 @@ def recolour(image: Tensor, brightness: float, contrast: float, saturation: floa
     matrix, shift = brightness * contrast * matrix, 127.5 * (1 - contrast)
     flat = image.flatten(1).float()  # [3 h*w]
     return torch.addmm(torch.full((3, 1), shift + 0.5), matrix, flat).clamp_(0, 255).byte().view_as(image)
+
+
+@TRANSFORMS.register_module()
+class GridMask:
+    """Covers the images by a lattice of squares (Chen et al., 2020), the same in all images of a clip.
+
+    The lattice's period is drawn from 2 pixels to the image's height, and where it begins from one period.
+
+    Args:
+        probability: that a clip is masked at all.
+        ratio: side of a square over the period.
+        fill: RGB of the squares; the default is ImageNet's mean, which a model sees as zero.
+    """
+
+    def __init__(self, probability: float = 0.7, ratio: float = 0.5,
+                 fill: Sequence[int] = (124, 116, 104)) -> None:
+        if not 0 < ratio < 1:
+            raise ValueError(f"GridMask: expected a ratio between 0 and 1, got {ratio}")
+        self.probability, self.ratio = probability, ratio
+        self.fill = torch.tensor(fill, dtype=torch.uint8).view(3, 1, 1)
+
+    def __call__(self, clip: BEVClip, rng: np.random.Generator) -> BEVClip:
+        if clip.present.images is None or rng.random() >= self.probability:
+            return clip
+        height, width = clip.present.images.shape[-2:]
+        period = int(rng.integers(2, max(height, 3)))
+        covered = min(max(round(period * self.ratio), 1), period - 1)
+        rows, columns = (torch.from_numpy((np.arange(size) + rng.integers(period)) % period < covered)
+                         for size in (height, width))
+        mask = rows[:, None] & columns  # [h w]
+        return change_images(clip, lambda images, _: torch.where(mask, self.fill, images))
 
 
 @TRANSFORMS.register_module()

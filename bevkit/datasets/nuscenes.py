@@ -44,6 +44,7 @@ class NuScenesClips(Dataset[BEVClip]):
         version: ``"v1.0-mini"``, ``"v1.0-trainval"``, ``"v1.0-test"`` or any folder of tables in the same format.
         past: T >= 1 input frames, the present counted.
         future: F >= 0 label frames after the present.
+        ahead: how many of the F are read with images, as inputs of a model that labels recordings.
         split: of the devkit (``"mini_train"``, ``"val"``, ..) or of ``splits.json`` beside the tables; None = all.
         scenes: names of scenes to keep; None = all of the split.
         keyframes: (first, end) keep these keyframes of each scene, counted from 0, end excluded; clips lie inside.
@@ -59,7 +60,7 @@ class NuScenesClips(Dataset[BEVClip]):
         missed: probability with which each past keyframe is missing, as when a vehicle drops frames; older ones of
             the scene take their places, and where there are none the oldest that is left stands in.
         at_scene_end: ``"skip"`` gives whole futures only; ``"unknown"`` fills up with frames without boxes (None), at
-            the last known pose, 0.5 s apart.
+            the last known pose, 0.5 s apart; ``"repeat"`` lets the last keyframe stand for those behind.
         infos: an mmdet3d info file ``nuscenes_infos_*.pkl`` to read in place of the tables of ``version``.
         draw_per: ``"clip"``, or ``"scene"``: all clips of a scene are augmented alike in an epoch, as streams need it.
         cache_dir: where the index of the tables is cached, see `infos.open_index`.
@@ -77,20 +78,23 @@ class NuScenesClips(Dataset[BEVClip]):
                  raster_maps: bool = False, pipeline: Sequence[Transform | dict[str, Any]] = (),
                  target_coder: Any = None, grid: BEVGrid | dict[str, Any] | None = None, at_scene_start: str = "skip",
                  at_scene_end: str = "skip", missed: float = 0.0, infos: str | Path | None = None,
-                 draw_per: str = "clip", cache_dir: str | Path | None = None, seed: int = 0) -> None:
-        if past < 1 or future < 0:
-            raise ValueError(f"NuScenesClips: expected past >= 1 (the present counts) and future >= 0, "
-                             f"got past={past}, future={future}")
-        if at_scene_start not in ("skip", "repeat") or at_scene_end not in ("skip", "unknown"):
-            raise ValueError(f"NuScenesClips: expected at_scene_start = skip or repeat and at_scene_end = skip or "
-                             f"unknown, got {at_scene_start!r} and {at_scene_end!r}")
+                 draw_per: str = "clip", cache_dir: str | Path | None = None, seed: int = 0,
+                 ahead: int = 0) -> None:
+        if past < 1 or not 0 <= ahead <= future:
+            raise ValueError(f"NuScenesClips: expected past >= 1 (the present counts) and 0 <= ahead <= future, "
+                             f"got past={past}, future={future}, ahead={ahead}")
+        ends = ("skip", "repeat") if ahead else ("skip", "unknown", "repeat")  # the unknown has no images
+        if at_scene_start not in ("skip", "repeat") or at_scene_end not in ends:
+            raise ValueError(f"NuScenesClips: expected at_scene_start = skip or repeat and at_scene_end = "
+                             f"{' or '.join(ends)}, got {at_scene_start!r} and {at_scene_end!r}")
         if draw_per not in ("clip", "scene"):
             raise ValueError(f"NuScenesClips: expected draw_per = clip or scene, got {draw_per!r}")
         if not 0 <= missed < 1 or (missed and past == 1):
             raise ValueError("NuScenesClips: expected missed, a probability, in 0 <= missed < 1, and 0 for clips of "
                              f"one frame, got {missed} and past={past}; streams miss no frames by themselves")
         self.dataroot, self.version, self.split = Path(dataroot), version, split
-        self.past, self.future, self.missed, self.draw_per, self.seed = past, future, missed, draw_per, seed
+        self.past, self.future, self.ahead = past, future, ahead
+        self.missed, self.draw_per, self.seed = missed, draw_per, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self.index = read_infos(infos, future > 0) if infos is not None else open_index(dataroot, version, cache_dir)
         self.cameras = self._choose_cameras(cameras)
@@ -123,10 +127,11 @@ class NuScenesClips(Dataset[BEVClip]):
         rng = np.random.default_rng((self.seed, int(self._epoch), group, turn))
         draws = self.images.sample(len(self.cameras), rng)
         window = self._without_missed(index, turn).tolist()
-        frames = [self._input_frame(keyframe, draws) for keyframe in window[: self.past]]
-        for keyframe in window[self.past:]:
+        inputs = self.past + self.ahead
+        frames = [self._input_frame(keyframe, draws) for keyframe in window[:inputs]]
+        for keyframe in window[inputs:]:
             frames.append(self._frame(keyframe) if keyframe >= 0 else _unknown_after(frames[-1]))
-        clip = BEVClip(frames=tuple(frames), past=self.past)
+        clip = BEVClip(frames=tuple(frames), past=self.past, ahead=self.ahead)
         for transform in self.pipeline:
             clip = transform(clip, rng)
         if self.target_coder is None:
@@ -246,10 +251,10 @@ class NuScenesClips(Dataset[BEVClip]):
                 whole &= rows[:, 0] >= run[0]
             if at_end == "skip":
                 whole &= rows[:, -1] <= run[-1]
-            rows = np.where(rows > run[-1], -1, rows.clip(min=run[0]))
+            rows = np.where(rows > run[-1], run[-1] if at_end == "repeat" else -1, rows.clip(min=run[0]))
             found.append(rows[whole])
         windows = np.concatenate(found)
-        complete = self._seen[windows[:, : self.past]].all(axis=1)
+        complete = self._seen[windows[:, : self.past + self.ahead]].all(axis=1)
         if not complete.all():
             log.info("%d of %d clips left out: a camera has no image there", (~complete).sum(), len(windows))
         if not complete.any():
@@ -271,12 +276,12 @@ class NuScenesClips(Dataset[BEVClip]):
 
     def _expect_files(self, paths: np.ndarray, kind: str) -> None:
         """Finds out before the first epoch, not in a worker, that files [n K] were never downloaded."""
-        read = np.unique(self.windows[:, : self.past])
+        read = np.unique(self.windows[:, : self.past + self.ahead])
         if self.missed:  # then older keyframes of the same scenes too
             presents = self.windows[:, self.past - 1]
             read = np.concatenate([np.arange(self._first_of[scene], presents[self.clip_scenes() == scene].max() + 1)
                                    for scene in np.unique(self.clip_scenes())])
-            read = read[self._seen[read]]
+            read = np.union1d(read[self._seen[read]], self.windows[:, self.past: self.past + self.ahead])
         names = [name.decode() for name in paths[read].ravel()]
         # One listing a folder: asking for 200,000 files one by one takes minutes on a network disk.
         folders = {name.rpartition("/")[0] for name in names}

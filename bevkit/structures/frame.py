@@ -42,21 +42,24 @@ class BEVFrame(TensorFields):
 
 @dataclass(frozen=True)
 class BEVClip(TensorFields):
-    """T input frames, the present last, then F future frames (labels only), of one scene.
+    """T input frames, the present last, then F future frames (for labels), of one scene.
 
     Attributes:
         frames: T+F frames, oldest first.
-        past: T, the number of input frames including the present.
+        past: T, the number of input frames up to the present.
         targets: what the coder made of the truth, ready for the loss; empty for testing without labels.
+        ahead: A, how many of the future frames are inputs too: for models that label recordings, not for driving.
     """
 
     frames: tuple[BEVFrame, ...]
     past: int
     targets: dict[str, Tensor] = field(default_factory=dict)
+    ahead: int = 0
 
     @property
     def inputs(self) -> tuple[BEVFrame, ...]:
-        return self.frames[: self.past]
+        """T+A frames with images."""
+        return self.frames[: self.past + self.ahead]
 
     @property
     def present(self) -> BEVFrame:
@@ -70,16 +73,17 @@ class BEVClip(TensorFields):
 
 @dataclass(frozen=True)
 class BEVBatch(TensorFields):
-    """B clips. Axis T counts inputs (present last), T+F all frames.
+    """B clips. Axis T counts inputs (present last, but for A frames ahead), T+F all frames.
 
     Attributes:
-        images: [B T N 3 h w] uint8, or float once the preprocessor has normalised them.
-        rig: leading axes [B T].
+        images: [B T+A N 3 h w] uint8, or float once the preprocessor has normalised them.
+        rig: leading axes [B T+A].
         global_from_ego: [B T+F 4 4] float64.
         timestamps: [B T+F] float64 seconds.
         boxes: [B][T+F] truth, None where unknown.
         targets: stacked targets of the clips, each [B ..].
         meta: [B][T+F] names.
+        ahead: A, how many future frames are inputs too.
     """
 
     images: Tensor
@@ -89,6 +93,7 @@ class BEVBatch(TensorFields):
     boxes: list[list[Boxes3D | None]]
     targets: dict[str, Tensor]
     meta: list[list[dict[str, Any]]]
+    ahead: int = 0
 
     def __post_init__(self) -> None:
         axes = expect("batch.images", self.images, "B T N 3 h w")
@@ -98,27 +103,27 @@ class BEVBatch(TensorFields):
 
     @property
     def past(self) -> int:
-        """T, the number of input frames."""
-        return self.images.shape[1]
+        """T, the number of input frames up to the present."""
+        return self.images.shape[1] - self.ahead
 
     def __len__(self) -> int:
         return self.images.shape[0]
 
 
 def _stacked_inputs(clip: BEVClip) -> tuple[Tensor, CameraRig]:
-    """Returns a clip's images [T N 3 h w] and rig [T N ..]."""
+    """Returns a clip's images [T+A N 3 h w] and rig [T+A N ..]."""
     images = [frame.images for frame in clip.inputs if frame.images is not None]
     rigs = [frame.rig for frame in clip.inputs if frame.rig is not None]
-    if len(images) < clip.past or len(rigs) < clip.past:
+    if min(len(images), len(rigs)) < len(clip.inputs):
         raise ValueError("collate: a clip has no images; load the data set with images, or do not batch it")
     return torch.stack(images), CameraRig.stack(rigs)
 
 
 def collate_clips(clips: list[BEVClip]) -> dict[str, BEVBatch]:
     """Stacks clips to the keyword arguments of a model; raises ValueError when they do not fit together."""
-    counts = {(clip.past, len(clip.frames)) for clip in clips}
+    counts = {(clip.past, clip.ahead, len(clip.frames)) for clip in clips}
     if len(counts) != 1:
-        raise ValueError(f"collate: expected one (past, frames) in a batch, got {sorted(counts)}")
+        raise ValueError(f"collate: expected one (past, ahead, frames) in a batch, got {sorted(counts)}")
     inputs = [_stacked_inputs(clip) for clip in clips]
     batch = BEVBatch(
         images=torch.stack([images for images, _ in inputs]),
@@ -128,6 +133,7 @@ def collate_clips(clips: list[BEVClip]) -> dict[str, BEVBatch]:
         boxes=[[frame.boxes for frame in clip.frames] for clip in clips],
         targets={name: torch.stack([clip.targets[name] for clip in clips]) for name in clips[0].targets},
         meta=[[frame.meta for frame in clip.frames] for clip in clips],
+        ahead=clips[0].ahead,
     )
     return {"batch": batch}
 

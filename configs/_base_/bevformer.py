@@ -1,9 +1,10 @@
 """BEVFormer (Li et al., ECCV 2022) at its published base size; children set the sizes that differ.
 
 Training as published: 24 epochs, AdamW 2e-4 (backbone a tenth), weight decay 0.01, cosine after 500 steps of warm-up,
-batch 1 on each of 8 GPUs, gradient norm 35; history frames run without gradients. Not as published: the backbone is
-timm's ResNet without deformable convolutions and starts from ImageNet (the authors: FCOS3D's ResNet-101-DCN), and there
-is no grid mask on the images.
+batch 1 on each of 8 GPUs, gradient norm 35; history frames run without gradients, batch norms of the backbone are at
+rest and its first stage is frozen, images are covered by a lattice. They want a trained backbone: ``--set
+model.image_encoder.backbone.pretrained=True``. Not as published: it is timm's ResNet without deformable convolutions,
+from ImageNet (the authors: FCOS3D's ResNet-101-DCN).
 """
 
 _base_ = ["runtime.py"]
@@ -15,7 +16,8 @@ model = dict(
     grid=dict(x=(-51.2, 51.2, 0.512), y=(-51.2, 51.2, 0.512), z=(-5.0, 3.0, 8.0)),
     image_encoder=dict(
         type="ImageEncoder", neck=dict(type="FPN", out_channels=256, extra_levels=1),
-        backbone=dict(type="TimmBackbone", model_name="resnet101", out_strides=(8, 16, 32))),
+        backbone=dict(type="TimmBackbone", model_name="resnet101", out_strides=(8, 16, 32), norm_eval=True,
+                      frozen_stride=4)),
     view_transformer=dict(type="BEVFormer", layers=6, levels=4),
     head=dict(type="BEVFormerHead", queries=900, coder=dict(type="QueryBoxCoder")),
 )
@@ -25,7 +27,7 @@ clips = dict(type="NuScenesClips", dataroot="data/nuscenes", version="v1.0-train
              images=dict(size=(928, 1600), zoom=900 / 928, crop=(0.5, 0.0)))
 train_dataloader = dict(batch_size=1, num_workers=4, collate_fn=dict(type="collate_clips"),
                         sampler=dict(type="ResumableSampler", shuffle=True),
-                        dataset=dict(clips, split="train", pipeline=[dict(type="Photometric")]))
+                        dataset=dict(clips, split="train", pipeline=[dict(type="Photometric"), dict(type="GridMask")]))
 val_dataloader = dict(batch_size=1, num_workers=4, collate_fn=dict(type="collate_clips"),
                       sampler=dict(type="DefaultSampler", shuffle=False),
                       dataset=dict(clips, split="val", at_scene_start="repeat"))

@@ -1,10 +1,11 @@
 """SparseBEV (Liu et al., ICCV 2023) with ResNet-50 at 256x704: 900 queries, eight frames; child configs change it.
 
 Training as published: AdamW 2e-4 at a global batch of 8, a tenth of the rate for backbone and sampling offsets, weight
-decay 0.01, cosine to zero over 24 epochs after 500 steps of warm-up, gradient norm 35, half precision (``--amp``). Not
-as published: batch norms of the backbone learn (the authors keep them at rest, and the first stage frozen), no patches
-of images are masked (GridMask), nothing is computed twice to spare memory; where eight frames do not fit set
-``frames_in_graph=1``.
+decay 0.01, cosine to zero over 24 epochs after 500 steps of warm-up, gradient norm 35, half precision (``--amp``),
+batch norms of the backbone at rest and its first stage frozen, images covered by a lattice. That wants a trained one:
+``--set model.image_encoder.backbone.pretrained=True`` (ImageNet; the authors: nuImages) or ``checkpoint=FILE``. Where
+eight frames do not fit, compute layers anew for their gradients (``model.head.checkpointing=True
+model.image_encoder.backbone.checkpointing=True``), or set ``model.frames_in_graph=1``.
 """
 
 _base_ = ["runtime.py"]
@@ -15,7 +16,8 @@ model = dict(
     type="SparseDetector",
     image_encoder=dict(
         type="ImageEncoder", neck=dict(type="FPN", out_channels=256),
-        backbone=dict(type="TimmBackbone", model_name="resnet50", out_strides=(4, 8, 16, 32))),
+        backbone=dict(type="TimmBackbone", model_name="resnet50", out_strides=(4, 8, 16, 32), norm_eval=True,
+                      frozen_stride=4)),
     head=dict(type="SparseQueryHead", frames=frames, bounds=(-51.2, -51.2, -5.0, 51.2, 51.2, 3.0), queries=900,
               layers=6, coder=dict(type="QueryBoxCoder", score_threshold=0.05)),
 )
@@ -28,7 +30,8 @@ train_dataloader = dict(
     sampler=dict(type="ResumableSampler", shuffle=True),
     dataset=dict(clips, split="train",
                  images=dict(images, zoom=(0.864, 1.25), crop=((0.0, 1.0), 1.0), flip=0.5),  # resized by 0.38 to 0.55
-                 pipeline=[dict(type="Photometric"), dict(type="BEVJitter", rotate=(-22.5, 22.5), scale=(0.95, 1.05))]))
+                 pipeline=[dict(type="Photometric"), dict(type="GridMask"),
+                           dict(type="BEVJitter", rotate=(-22.5, 22.5), scale=(0.95, 1.05))]))
 val_dataloader = dict(batch_size=1, num_workers=4, collate_fn=dict(type="collate_clips"),
                       sampler=dict(type="DefaultSampler", shuffle=False),
                       dataset=dict(clips, split="val", images=images))

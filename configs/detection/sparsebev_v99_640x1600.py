@@ -1,7 +1,7 @@
 """SparseBEV, V2-99, 640x1600 images, five scales, 1600 queries, eight frames.
 
-Published (README of MCG-NJU/SparseBEV, test, trained on val too, with seven future frames as inputs besides): NDS 67.5.
-Here a clip ends with its present: future frames are no inputs. Measured here: not trained on nuScenes.
+Published only with seven future frames besides (sparsebev_v99_640x1600_future.py). Measured here: not trained on
+nuScenes.
 
     bevkit train configs/detection/sparsebev_v99_640x1600.py --amp fp16
     bevkit test configs/detection/sparsebev_v99_640x1600.py CHECKPOINT

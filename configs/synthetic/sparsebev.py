@@ -12,7 +12,8 @@ frames = 2
 
 model = dict(
     image_encoder=dict(neck=dict(out_channels=64),
-                       backbone=dict(model_name="regnety_002", out_strides=(8, 16, 32), norm_momentum=0.05)),
+                       backbone=dict(model_name="regnety_002", out_strides=(8, 16, 32), norm_momentum=0.05,
+                                     norm_eval=False, frozen_stride=0)),
     head=dict(frames=frames, bounds=(-38.4, -38.4, -5.0, 38.4, 38.4, 3.0), queries=196, layers=3, heads=4,
               ffn_channels=128, out_points=32, denoising=5))
 

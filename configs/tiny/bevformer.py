@@ -7,7 +7,8 @@ _base_ = ["../_base_/bevformer.py"]
 
 model = dict(
     grid=dict(x=(-51.2, 51.2, 5.12), y=(-51.2, 51.2, 5.12), z=(-5.0, 3.0, 8.0)),
-    image_encoder=dict(backbone=dict(model_name="mobilenetv3_small_050", out_strides=(16, 32)),
+    image_encoder=dict(backbone=dict(model_name="mobilenetv3_small_050", out_strides=(16, 32), norm_eval=False,
+                                     frozen_stride=0),
                        neck=dict(out_channels=16, extra_levels=0)),
     view_transformer=dict(layers=2, levels=2, heads=4, ffn_channels=32),
     head=dict(queries=20, layers=2, heads=4, ffn_channels=32),

@@ -8,7 +8,8 @@ _base_ = ["../_base_/sparsebev.py"]
 frames = 3
 
 model = dict(
-    image_encoder=dict(backbone=dict(model_name="mobilenetv3_small_050"), neck=dict(out_channels=32)),
+    image_encoder=dict(neck=dict(out_channels=32),
+                       backbone=dict(model_name="mobilenetv3_small_050", norm_eval=False, frozen_stride=0)),
     head=dict(frames=frames, queries=49, layers=2, heads=4, points=2, ffn_channels=32, out_points=8, denoising=2),
 )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bevkit.datasets import BEVJitter, NuScenesClips, Photometric
+from bevkit.datasets import BEVJitter, GridMask, NuScenesClips, Photometric
 from bevkit.datasets.augment import move_ego, recolour
 from bevkit.geometry import rigid
 
@@ -111,3 +111,21 @@ def test_mistakes_give_one_sentence():
         Photometric(per="frame")
     with pytest.raises(ValueError, match="scale: expected a number or"):
         BEVJitter(scale=(2, 1))
+
+
+def test_a_lattice_covers_the_images(tiny):
+    clip = NuScenesClips(tiny, "v1.0-mini", 2, images=dict(size=(64, 96)))[0]
+    masked = [GridMask(1.0)(clip, np.random.default_rng(seed)) for seed in range(20)]
+    fill = torch.tensor([124, 116, 104], dtype=torch.uint8).view(3, 1, 1)
+    shares = []
+    for changed in masked:
+        covered = [(frame.images == fill).all(dim=1) | (before.images == fill).all(dim=1)
+                   for frame, before in zip(changed.inputs, clip.inputs)]
+        touched = torch.stack([(frame.images != before.images).any(dim=1)
+                               for frame, before in zip(changed.inputs, clip.inputs)])
+        assert (touched <= torch.stack(covered)).all()  # what is changed is covered
+        shares.append(touched.float().mean().item())
+    assert np.mean(shares) == pytest.approx(0.25, abs=0.06) and len(set(shares)) > 10
+    assert GridMask(0.0)(clip, np.random.default_rng(0)) is clip
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        GridMask(ratio=1.0)

@@ -142,6 +142,17 @@ def test_scene_edges_can_be_filled(tiny):
     assert np.allclose(np.diff([frame.timestamp for frame in last.frames]), 0.5)
 
 
+def test_frames_ahead_are_inputs_too(tiny):
+    data = NuScenesClips(tiny, "v1.0-mini", 2, 3, ahead=2, at_scene_start="repeat", at_scene_end="repeat")
+    clip = data[0]
+    assert len(clip.inputs) == 4 and all(frame.images is not None for frame in clip.inputs)
+    assert clip.frames[4].images is None and clip.present is clip.frames[1]
+    last = data[int(np.searchsorted(data.clip_scenes(), 1)) - 1]  # of the first scene
+    assert {frame.meta["sample_token"] for frame in last.frames[1:]} == {last.present.meta["sample_token"]}
+    batch = collate_clips([clip, last])["batch"]
+    assert batch.past == 2 and batch.ahead == 2 and batch.images.shape[1] == 4
+
+
 def test_keyframes_go_missing_and_older_ones_take_their_places(tiny):
     options = dict(version="v1.0-mini", past=3, at_scene_start="repeat", with_images=False)
     whole, holed = NuScenesClips(tiny, **options), NuScenesClips(tiny, **options, missed=0.5)
@@ -226,7 +237,9 @@ def test_data_set_can_be_sent_to_a_process(tiny):
     (dict(split="train_tracks"), "no scene of v1.0-mini is in it; expected one of train, val, mini_train"),
     (dict(scenes=["scene-9"]), "scene-9 not in v1.0-mini; it has scene-0061, scene-0103"),
     (dict(cameras=["CAM_TOP"]), "CAM_TOP not in v1.0-mini; it has CAM_FRONT, CAM_BACK"),
-    (dict(at_scene_end="repeat"), "at_scene_end = skip or unknown"),
+    (dict(at_scene_end="never"), "at_scene_end = skip or unknown or repeat"),
+    (dict(future=1, ahead=1, at_scene_end="unknown"), "at_scene_end = skip or repeat"),
+    (dict(ahead=1), "0 <= ahead <= future"),
     (dict(missed=1.0), "0 <= missed < 1"),
     (dict(draw_per="frame"), "draw_per = clip or scene"),
 ])

@@ -78,6 +78,47 @@ def test_a_scene_begins_as_a_clip_of_one_frame_repeated(batch):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_frames_ahead_tell_of_the_present(batch, tiny_overrides):
+    """A future frame is a past one, but for the sign of its age."""
+    options = ["model.head.frames=3", "model.ahead=1"]
+    ahead = {f"train_dataloader.dataset.{name}={value}" for name, value in dict(past=2, future=1, ahead=1).items()}
+    dataset = build_dataset(load_config(CONFIG, [*tiny_overrides, *options, *ahead]), "train")
+    model, clips = model_for(collate_clips([dataset[0], dataset[5]]), *options)
+    views = model.look(clips)
+    seconds = clips.timestamps[:, 1:2] - clips.timestamps[:, [1, 0, 2]]
+    torch.testing.assert_close(views.ages, seconds.float())
+    assert (views.ages[:, 2] < 0).all()
+    total_of(model(clips, mode="loss")).backward()
+    with torch.no_grad():
+        # The same three frames, seen from the last one: all cameras see the same ground.
+        plain, _ = model_for(batch)
+        plain.load_state_dict(model.state_dict())
+        past = plain.look(replace(clips, ahead=0))
+    now = clips.global_from_ego
+    points = torch.tensor([12.0, 3.0, 1.0, 1.0], dtype=torch.float64)
+    then = torch.linalg.inv(now[:, 2]) @ now[:, 1] @ points
+    for ours, theirs in ((0, 1), (1, 2), (2, 0)):
+        torch.testing.assert_close(views.projection[:, ours].double() @ points,
+                                   torch.einsum("bnij,bj->bni", past.projection[:, theirs].double(), then),
+                                   rtol=1e-4, atol=1e-3)
+    for refused in (lambda: model.stream(next(instants_of(clips)), None), model.exportable):
+        with pytest.raises(ValueError, match="no frames ahead"):
+            refused()
+    with pytest.raises(ValueError, match="1 ahead"):
+        model.look(clips.__class__(**{**vars(clips), "ahead": 0}))
+
+
+def test_layers_computed_anew_learn_alike(batch):
+    gradients = []
+    for checkpointing in (False, True):
+        model, clips = model_for(batch, f"model.head.checkpointing={checkpointing}")
+        torch.manual_seed(1)
+        total_of(model(clips, mode="loss")).backward()
+        gradients.append([weight.grad for weight in model.parameters()])
+    for ours, theirs in zip(*gradients):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
 def test_hints_are_noisy_truth_and_nobody_peeks():
     boxes = torch.rand(2, 6, 9) + 0.5
     labels = torch.tensor([[3, -1, 4, 5, -1, -1], [1, -1, -1, -1, -1, -1]])

@@ -63,7 +63,7 @@ def test_clips_without_images_are_no_batch() -> None:
 
 
 def test_clips_of_other_lengths_are_no_batch() -> None:
-    with pytest.raises(ValueError, match=r"collate: expected one \(past, frames\) in a batch, got \[\(3, 4\), "):
+    with pytest.raises(ValueError, match=r"expected one \(past, ahead, frames\) in a batch, got \[\(3, 0, 4\), "):
         collate_clips([clip(1), clip(2, future=1)])
 
 

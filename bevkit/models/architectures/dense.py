@@ -239,6 +239,9 @@ class DenseBEV(Architecture):
 
     def run_clip(self, batch: BEVBatch) -> tuple[tuple[Tensor, ...], Trace]:
         """Runs a batch of clips whose images are normalised; returns raw outputs and the intermediates."""
+        if batch.ahead:
+            raise ValueError(f"batch: expected no input frames after the present, got {batch.ahead}; leave the data "
+                             "set's ahead at 0")
         window = 1 + (self.temporal.past if isinstance(self.temporal, WindowFusion) else 0)
         longer = self.recurrent or bool(self.memory)
         if batch.past < window or batch.past > window and not longer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -43,8 +43,10 @@ class SparseDetector(Architecture):
 
     Args:
         image_encoder, head: configs of the parts (MODELS registry).
-        frames_in_graph: how many frames of a training clip, the last ones, get gradients into the image encoder; None:
-            all.
+        frames_in_graph: how many frames of a training clip, the present and those before it, get gradients into the
+            image encoder; None: all.
+        ahead: how many of the head's frames lie after the present, for labelling recordings; such a model takes clips
+            and has neither streams nor exports.
         data_preprocessor: normalisation; the default is ImageNet's.
     """
 
@@ -52,7 +54,7 @@ class SparseDetector(Architecture):
     exported = False  # channels in front of the kept features [B S G C/G cells], as standard operators want them
 
     def __init__(self, image_encoder: dict[str, Any], head: dict[str, Any], frames_in_graph: int | None = None,
-                 data_preprocessor: dict[str, Any] | None = None) -> None:
+                 ahead: int = 0, data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor)
         self.image_encoder = MODELS.build(image_encoder)
         if len(set(self.image_encoder.channels)) != 1:
@@ -62,7 +64,10 @@ class SparseDetector(Architecture):
             raise ValueError(f"frames_in_graph: expected 1 or more, or None for all, got {frames_in_graph}")
         self.head = MODELS.build(head, default_args=dict(in_channels=self.image_encoder.channels[0],
                                                          levels=len(self.image_encoder.channels)))
-        self.frames_in_graph = frames_in_graph
+        if not 0 <= ahead < self.head.frames:
+            raise ValueError(f"ahead: expected 0 to {self.head.frames - 1} of the head's {self.head.frames} frames, of "
+                             f"which one is the present, got {ahead}")
+        self.frames_in_graph, self.ahead = frames_in_graph, ahead
 
     @property
     def grid(self) -> BEVGrid:
@@ -74,7 +79,7 @@ class SparseDetector(Architecture):
     @property
     def past(self) -> int:
         """S, number of past frames whose features an instant reads."""
-        return self.head.frames - 1
+        return self.head.frames - 1 - self.ahead
 
     @property
     def instants(self) -> int:
@@ -82,6 +87,7 @@ class SparseDetector(Architecture):
 
     def exportable(self) -> SparseDetector:
         """Returns a twin in evaluation mode that shares the weights and keeps features as standard operators want."""
+        self._expect_no_future()
         twin = super().exportable()
         twin.exported = True
         return twin
@@ -109,10 +115,20 @@ class SparseDetector(Architecture):
             return ()
         if motion.projection is None:
             raise ValueError("motion: expected the projections of past images, which are read anew, got none")
-        poses, now = motion.global_from_ego[:, :-1].flip(1), motion.global_from_ego[:, -1:]
-        projection = motion.projection[:, :-1].flip(1) @ (rigid.inverse(poses) @ now).unsqueeze(2)
-        ages = motion.timestamps[:, -1:] - motion.timestamps[:, :-1].flip(1)
-        return single(PastPlan((~motion.fresh).float(), projection, ages))
+        order = range(self.past - 1, -1, -1)
+        return single(PastPlan((~motion.fresh).float(), *self._seen_from(self.past, order, motion.global_from_ego,
+                                                                         motion.timestamps, motion.projection)))
+
+    @staticmethod
+    def _seen_from(present: int, others: Sequence[int], poses: Tensor, seconds: Tensor, projection: Tensor
+                   ) -> tuple[Tensor, Tensor]:
+        """Returns how images of other instants see the present ego frame [B S N 3 4], and their ages [B S]; float64.
+
+        Args: poses [B T 4 4], seconds [B T] and projection [B T N 3 4] of all instants.
+        """
+        order = list(others)
+        moved = rigid.inverse(poses[:, order]) @ poses[:, present: present + 1]
+        return projection[:, order] @ moved.unsqueeze(2), seconds[:, present: present + 1] - seconds[:, order]
 
     # ---- weights: no calibration -------------------------------------------------------------------------------
 
@@ -129,7 +145,10 @@ class SparseDetector(Architecture):
         if self.past:
             _, before, seconds = temporal_plan
             projection, ages = torch.cat((projection, before), dim=1), torch.cat((ages, seconds), dim=1)
-        values = values.flatten(0, 1)
+        return self._views(values, shapes, projection, ages)
+
+    def _views(self, values: Tensor, shapes: Any, projection: Tensor, ages: Tensor) -> SparseViews:
+        values = values.flatten(0, 1)  # [B*T cells G C/G]
         if not self.exported:
             return SparseViews(values, shapes, projection, ages)
         levels = values.flatten(0, 1).split([height * width for height, width in shapes], dim=2)  # [B*T*G C/G ..]
@@ -156,26 +175,28 @@ class SparseDetector(Architecture):
     # ---- clips and streams -------------------------------------------------------------------------------------
 
     def look(self, batch: BEVBatch) -> SparseViews:
-        if batch.past != self.head.frames:
-            raise ValueError(f"batch: expected clips of {self.head.frames} input frames, got {batch.past}; set the "
-                             f"data set's past={self.head.frames}")
-        history = batch.past - min(self.frames_in_graph or batch.past, batch.past)
+        """Looks at whole clips; the decoder is given the present, the past newest first, the future nearest first."""
+        if (batch.past, batch.ahead) != (1 + self.past, self.ahead):
+            raise ValueError(f"batch: expected clips of {1 + self.past} input frames and {self.ahead} ahead, got "
+                             f"{batch.past} and {batch.ahead}; set the data set's past={1 + self.past} and "
+                             f"ahead={self.ahead}")
+        present, instants = self.past, batch.past + batch.ahead
+        order = [*range(present, -1, -1), *range(present + 1, instants)]
+        learning = min(self.frames_in_graph or instants, instants)
         parts = []
-        for first, last in ((0, history), (history, batch.past)):
-            if first == last:
+        for indices, history in ((order[learning:], True), (order[:learning], False)):
+            if not indices:
                 continue
-            with as_history([self.image_encoder], last == history):
-                values, shapes = self.features_of(batch.images[:, first:last].flatten(0, 1))
-            parts.append(values.unflatten(0, (len(batch), last - first)))
-        values = torch.cat(parts, dim=1)  # [B T cells G C/G]
-        poses = batch.global_from_ego[:, :batch.past]
-        motion = EgoMotion.of(poses, batch.timestamps[:, :batch.past])
-        motion = replace(motion, projection=self.projection_of(batch.rig))
-        view_plan = self.view_plan(batch.rig[:, batch.past - 1], poses[:, -1])
-        return self.views_of(values[:, -1], values[:, :-1].flip(1), shapes, view_plan, self.temporal_plan(motion))
+            with as_history([self.image_encoder], history):
+                values, shapes = self.features_of(batch.images[:, indices].flatten(0, 1))
+            parts.insert(0, values.unflatten(0, (len(batch), len(indices))))
+        projection, ages = self._seen_from(present, order, batch.global_from_ego, batch.timestamps,
+                                           self.projection_of(batch.rig))
+        return self._views(torch.cat(parts, dim=1), shapes, projection.float(), ages.float())
 
     def look_on(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None
                 ) -> tuple[SparseViews, TemporalState]:
+        self._expect_no_future()
         present, shapes = self.features_of(batch.images[:, 0])
         if fresh is None or state is None:
             fresh = torch.full((len(batch),), state is None, device=present.device)
@@ -187,6 +208,11 @@ class SparseDetector(Architecture):
         assert motion.projection is not None
         return views, TemporalState(self.kept(present, past), state.memory, motion.global_from_ego[:, 1:],
                                     motion.timestamps[:, 1:], motion.projection[:, 1:])
+
+    def _expect_no_future(self) -> None:
+        if self.ahead:
+            raise ValueError(f"model: expected no frames ahead in a stream or an export, got ahead={self.ahead}; a "
+                             "vehicle does not see the future: use clips")
 
     def motion_of(self, batch: BEVBatch, state: TemporalState, fresh: Tensor) -> EgoMotion:
         return state.motion(batch.global_from_ego[:, 0], batch.timestamps[:, 0], fresh,

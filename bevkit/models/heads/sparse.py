@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bevkit.geometry.box_codes import code_from_boxes
 from bevkit.models.heads.query import QueryLoss, QueryOutput
@@ -31,6 +32,7 @@ class SparseQueryHead(nn.Module):
         classes: K.
         groups: G that the channels are parted into where images are read.
         denoising: groups of noisy true boxes that are to be set right, in training (DN-DETR, CVPR 2022); 0 leaves it.
+        checkpointing: compute each layer anew for its gradients, which spares memory.
         coder: object or config with ``decode``; `QueryBoxCoder` by default.
         loss: module or config; `QueryLoss` with SparseBEV's weights by default.
         options: of `SparseDecoderLayer`.
@@ -38,13 +40,14 @@ class SparseQueryHead(nn.Module):
 
     def __init__(self, in_channels: int = 256, frames: int = 8, bounds: Range = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0),
                  queries: int = 900, layers: int = 6, classes: int = 10, groups: int = 4, denoising: int = 10,
-                 coder: Any = None, loss: Any = None, **options: Any) -> None:
+                 checkpointing: bool = False, coder: Any = None, loss: Any = None, **options: Any) -> None:
         super().__init__()
         side = round(queries ** 0.5)
         if side * side != queries:
             raise ValueError(f"queries: expected a square number, such as {side * side}, got {queries}")
         self.layers, self.classes, self.frames, self.groups = layers, classes, frames, groups
-        self.denoising, self.scale_weights = denoising, options.get("scale_weights", "own")
+        self.denoising, self.checkpointing = denoising, checkpointing
+        self.scale_weights = options.get("scale_weights", "own")
         self.coder = built(coder or dict(type="QueryBoxCoder", score_threshold=0.05))
         self.query_loss = built(loss) or QueryLoss(code_weights=CODE_WEIGHTS, cost_weights=CODE_WEIGHTS)
         self.bounds: Tensor
@@ -70,7 +73,11 @@ class SparseQueryHead(nn.Module):
         """Refines queries [B Q C] with boxes [B Q 10] layer by layer."""
         found = []
         for _ in range(self.layers):
-            query, boxes, scores = self.layer(query, boxes, self.bounds, views, blocked)
+            if self.checkpointing and self.training:
+                query, boxes, scores = checkpoint(self.layer, query, boxes, self.bounds, views, blocked,
+                                                  use_reentrant=False)
+            else:
+                query, boxes, scores = self.layer(query, boxes, self.bounds, views, blocked)
             found.append((scores, self.codes_of(boxes)))
             boxes = boxes.detach()  # each layer answers for its own step
         scores, codes = zip(*(found if self.training else found[-1:]))

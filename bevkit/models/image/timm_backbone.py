@@ -61,11 +61,15 @@ class TimmBackbone(nn.Module):
             image size only (224 for b0, 380 for b4), as the released FIERY and PowerBEV weights have seen.
         drop_path: rate of stochastic depth at the end of the model; rises linearly over the blocks that are kept.
         norm_momentum: momentum of the batch norms, None keeps timm's.
+        norm_eval: the batch norms keep the statistics they came with, in training too.
+        frozen_stride: layers up to this stride keep their weights and statistics; 0 = all learn.
+        checkpointing: compute each stage anew for its gradients, which spares memory.
     """
 
     def __init__(self, model_name: str, out_strides: Iterable[int] = (8, 16), pretrained: bool = False,
                  checkpoint: str | None = None, padding: Padding = "native", drop_path: float = 0.0,
-                 norm_momentum: float | None = None) -> None:
+                 norm_momentum: float | None = None, norm_eval: bool = False, frozen_stride: int = 0,
+                 checkpointing: bool = False) -> None:
         super().__init__()
         self.strides = tuple(out_strides)
         self.padding = padding
@@ -88,9 +92,23 @@ class TimmBackbone(nn.Module):
         elif padding != "native":
             raise ValueError(f"padding: expected 'native' or 'static_same', got {padding!r}")
         if norm_momentum is not None:
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.momentum = norm_momentum
+            for norm in _batch_norms(self.model):
+                norm.momentum = norm_momentum
+        self.frozen = _parts_up_to(self.model, model_name, frozen_stride)
+        for part in self.frozen:
+            part.requires_grad_(False)
+        self.norm_eval = norm_eval
+        if checkpointing:
+            self.model.set_grad_checkpointing()
+
+    def train(self, mode: bool = True) -> TimmBackbone:
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        if self.norm_eval:
+            for norm in _batch_norms(self.model):
+                norm.eval()
+        return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features = self.model(images)
@@ -110,6 +128,29 @@ def _indices_of(model_name: str, strides: tuple[int, ...]) -> tuple[int, ...]:
     if list(strides) != sorted(set(strides)) or not set(strides) <= set(offered):
         raise ValueError(f"out_strides: expected ascending strides out of {offered} for {model_name!r}, got {strides}")
     return tuple(offered.index(stride) for stride in strides)
+
+
+def _batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def _parts_up_to(model: nn.Module, model_name: str, stride: int) -> list[nn.Module]:
+    """Returns the children of a timm model up to the last one that gives features at a stride; [] for stride 0."""
+    if not stride:
+        return []
+    with torch.device("meta"):
+        info = timm.create_model(model_name, features_only=True).feature_info
+    ends = [name for name, offered in zip(info.module_name(), info.reduction()) if offered <= stride]
+    names = [name for name, _ in model.named_children()]
+    # A chain of stages ends inside of "blocks" ("blocks.2"): what lies before it is taken stage by stage.
+    end = ends[-1].replace(".", "_") if ends else ""
+    if end in names:
+        return [child for _, child in list(model.named_children())[: names.index(end) + 1]]
+    outer, _, number = ends[-1].rpartition(".") if ends else ("", "", "")
+    if outer in names and number.isdigit():
+        before = [child for _, child in list(model.named_children())[: names.index(outer)]]
+        return [*before, *list(getattr(model, outer))[: int(number) + 1]]
+    raise ValueError(f"frozen_stride: expected one of {info.reduction()} for {model_name!r}, got {stride}")
 
 
 def _cut_after_last_output(model: nn.Module) -> list[nn.Module]:

@@ -91,3 +91,34 @@ def test_neck_takes_feature_sizes_that_are_not_doubles():
         (features,) = encoder(torch.zeros(1, 3, 72, 104))
     assert (encoder.channels, encoder.strides) == ((12,), (8,))
     assert features.shape == (1, 12, 9, 13)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_b0", "ese_vovnet19b_dw", "regnety_002"])
+def test_what_is_frozen_stays(name):
+    backbone = TimmBackbone(name, out_strides=(8, 16), frozen_stride=4).train()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    sum(feature.square().mean() for feature in backbone(torch.rand(2, 3, 64, 64))).backward()
+    learning = {key for key, weight in backbone.named_parameters() if weight.grad is not None}
+    moved = {key for key, value in backbone.state_dict().items() if not torch.equal(value, before[key])}
+    assert learning and moved and len(learning) < len(dict(backbone.named_parameters()))
+    first = next(iter(dict(backbone.named_parameters())))
+    assert first not in learning and not {key for key in moved if key.rpartition(".")[0] == first.rpartition(".")[0]}
+    # A whole stage is at rest or none of it is.
+    statistics = {key.rpartition(".")[0] for key in moved}
+    assert all(any(weight.startswith(norm) for weight in learning) for norm in statistics)
+    with pytest.raises(ValueError, match="frozen_stride"):
+        TimmBackbone(name, frozen_stride=1)
+
+
+def test_norms_keep_their_statistics_and_stages_are_computed_anew():
+    torch.manual_seed(0)
+    plain = TimmBackbone("resnet18", norm_eval=True).train()
+    spared = TimmBackbone("resnet18", norm_eval=True, checkpointing=True).train()
+    spared.load_state_dict(plain.state_dict())
+    images, before = torch.rand(2, 3, 64, 64), {key: value.clone() for key, value in plain.state_dict().items()}
+    for backbone in (plain, spared):
+        sum(feature.square().mean() for feature in backbone(images)).backward()
+    assert all(torch.equal(value, before[key]) for key, value in plain.state_dict().items())
+    for ours, theirs in zip(spared.parameters(), plain.parameters()):
+        if theirs.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-7)
