@@ -188,12 +188,16 @@ class DenseBEV(Architecture):
         side = self.temporal.side_channels if self.temporal is not None else 0
         return (fused[:, :-side], (fused[:, -side:],)) if side else (fused, ())
 
-    def head_of(self, fused: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Turns the fused map into (raw outputs, the map that the head was given [B C' Y X])."""
+    def head_of(self, fused: Tensor, targets: dict[str, Tensor] | None = None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Turns the fused map into (raw outputs, the map that the head was given [B C' Y X]).
+
+        Args: targets, in training alone, for a head whose ``forward`` takes some (FIERY's looks at the future).
+        """
         fused, sides = self.parted(fused)
         if self.bev_encoder is not None:
             fused = self.bev_encoder(fused)
-        return self.head(fused, *sides), fused
+        told = {"targets": targets} if targets and "targets" in signature(self.head.forward).parameters else {}
+        return self.head(fused, *sides, **told), fused
 
     def step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan) -> StepOutput:
         """Runs one instant: images [B N 3 h w], past maps [B S C Y X], memory [B M Y X], the plans."""
@@ -250,15 +254,16 @@ class DenseBEV(Architecture):
         motion = self._motion_of(batch)
         history = batch.past - min(self.frames_in_graph or batch.past, batch.past)
         view, features, bev = (self._bev_one_by_one if self.recurrent else self._bev_at_once)(batch, motion, history)
-        raw, encoded = self.run_maps(bev, motion, history)
+        raw, encoded = self.run_maps(bev, motion, history, batch.targets if self.training else None)
         return raw, Trace(features, view.depth, bev, encoded, motion.global_from_ego, view.foreground)
 
-    def run_maps(self, bev: Tensor, motion: EgoMotion, history: int = 0) -> tuple[tuple[Tensor, ...], Tensor]:
+    def run_maps(self, bev: Tensor, motion: EgoMotion, history: int = 0, targets: dict[str, Tensor] | None = None
+                 ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Fuses the maps of a clip's frames [B T C Y X]; returns (raw outputs, the map that the head was given).
 
-        Args: motion over the same T frames; the first ``history`` of them get no gradients.
+        Args: motion over the same T frames; the first ``history`` of them get no gradients; targets as `head_of`.
         """
-        return self.head_of(self._fused_over(bev, motion, history))
+        return self.head_of(self._fused_over(bev, motion, history), targets)
 
     def _motion_of(self, batch: BEVBatch) -> EgoMotion:
         """The motion over the input frames; clips begin as scenes do."""
