@@ -18,6 +18,13 @@ def test_a_detector_steps(name: str) -> None:
     assert all(row[f"{part}_ms"] > 0 for part in PARTS)
 
 
+def test_a_sparse_detector_steps_in_both_forms() -> None:
+    cfg = load_config(TINY / "sparsebev.py")
+    rows = [measure(cfg, 1, 6, 1, "float32", plain) for plain in (False, True)]
+    assert [row["form"] for row in rows] == ["float32", "float32, grid_sample"]
+    assert all(row["ms"] > 0 for row in rows)
+
+
 def test_the_car_is_learned() -> None:
     cfg = load_config(TINY / "lss_centerpoint.py")
     model = build_model(cfg)

@@ -1,6 +1,7 @@
-"""bevkit benchmark train-step: times one training step, part by part, in float32 and in bfloat16.
+"""bevkit benchmark train-step: times one training step, part by part, in float32 and in bfloat16, and its peak memory.
 
-The loss is the head's; what auxiliaries add to it is not timed.
+The loss is the head's; what auxiliaries add to it is not timed. A sparse detector is measured with plain grid_sample
+besides, the form that is exported.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bevkit.cli.benchmarks import machine
+from bevkit.cli.benchmarks.bev_pool import peak_mib
 from bevkit.cli.benchmarks.model import add_model_arguments
 from bevkit.cli.output import examples, print_table, write_json
 
@@ -33,18 +35,24 @@ def run(args: argparse.Namespace) -> int:
 
     cfg = load_config(args.config, args.set)
     batch_size = args.batch_size or cfg.train_dataloader.batch_size
-    rows = [measure(cfg, batch_size, args.cameras, args.repeats, precision) for precision in ("float32", "bfloat16")]
+    plain = [("float32", True)] if cfg.model.type == "SparseDetector" else []
+    rows = [measure(cfg, batch_size, args.cameras, args.repeats, *form)
+            for form in (("float32", False), ("bfloat16", False), *plain)]
     for row in rows:
         row["speed-up"] = rows[0]["ms"] / row["ms"]
-    columns = ("precision", "ms", "speed-up", *(f"{part}_ms" for part in PARTS))
+    columns = ("form", "ms", "speed-up", *(f"{part}_ms" for part in PARTS), "peak_MiB")
     print_table(f"{args.config}: one step, batch {batch_size}, median of {args.repeats}", columns,
                 [[row[name] for name in columns] for row in rows])
     write_json(args.json, dict(machine=machine(), config=str(args.config), batch_size=batch_size, rows=rows))
     return 0
 
 
-def measure(cfg: Config, batch_size: int, cameras: int, repeats: int, precision: str) -> dict[str, Any]:
-    """Times steps of a fresh model on random clips; returns medians in milliseconds."""
+def measure(cfg: Config, batch_size: int, cameras: int, repeats: int, precision: str, plain: bool = False
+            ) -> dict[str, Any]:
+    """Times steps of a fresh model on random clips; returns medians in milliseconds and the peak memory of a step.
+
+    Args: plain: a sparse model samples as it does when it is exported.
+    """
     import torch
     from mmengine.optim import build_optim_wrapper
 
@@ -57,8 +65,10 @@ def measure(cfg: Config, batch_size: int, cameras: int, repeats: int, precision:
     optimiser = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     future = cfg.train_dataloader.dataset.get("future", 0)
     batch = random_batch(model, batch_size, cameras, image_size_of(cfg, model), future)
-    laps: list[list[float]] = []
-    for _ in range(repeats + 1):
+    if plain:
+        model.exported = True
+
+    def step() -> list[float]:
         times = [now(device)]
         with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             raw = model.raw_of(model.look(model.data_preprocessor({"batch": batch})["batch"]))
@@ -71,9 +81,13 @@ def measure(cfg: Config, batch_size: int, cameras: int, repeats: int, precision:
         optimiser.step()
         optimiser.zero_grad()
         times.append(now(device))
-        laps.append([1e3 * (later - earlier) for earlier, later in zip(times, times[1:])])
-    medians = [median(values) for values in zip(*laps[1:])]  # the first step warms up
-    return dict(precision=precision, ms=sum(medians), **{f"{part}_ms": ms for part, ms in zip(PARTS, medians)})
+        return [1e3 * (later - earlier) for earlier, later in zip(times, times[1:])]
+
+    step()  # warms up, and makes what the optimiser holds
+    peak = peak_mib(step, device)
+    medians = [median(values) for values in zip(*(step() for _ in range(repeats)))]
+    return dict(form=precision + ", grid_sample" * plain, ms=sum(medians), peak_MiB=peak,
+                **{f"{part}_ms": ms for part, ms in zip(PARTS, medians)})
 
 
 def random_batch(model: Any, batch_size: int, cameras: int, image_size: tuple[int, int], future: int) -> Any:
