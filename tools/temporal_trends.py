@@ -14,33 +14,27 @@ from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from bevkit.cli.benchmarks import machine
-from bevkit.datasets.augment import move_ego
-from bevkit.datasets.infos import open_index
 from bevkit.datasets.nuscenes import NuScenesClips
 from bevkit.datasets.past_targets import PastTargets
-from bevkit.engine.build import build_model, load_model, resolve
+from bevkit.engine.build import build_model, resolve
 from bevkit.engine.checkpoint import read_checkpoint, weights_of
 from bevkit.engine.config import load_config
 from bevkit.files import write_atomically
 from bevkit.metrics import ForecastMetric, NuScenesDetectionMetric, NuScenesTrackingMetric
 from bevkit.models.architectures import DenseBEV
-from bevkit.structures import BEVClip, EgoMotion, Trace, collate_clips
+from tools.kept_maps import KeptMaps, add_arguments, clips_of, keep_maps, run, stacked, weights_behind
 
 SCORES = ("mAP", "NDS", "mATE", "mAVE", "tracking/AMOTA", "forecast/vehicle/minADE", "forecast/vehicle/EPA",
           "steady/vehicle/minADE", "steady/vehicle/EPA")
@@ -100,72 +94,6 @@ WAYS: dict[str, Way] = {
 WAYS |= {f"forecast_{name}": forecasting(WAYS[name]) for name in ("single", "parallel_1", "recurrent_8")}
 
 
-class KeptMaps:
-    """The clips of a data set, whose images are the maps that a detector made of them.
-
-    Args:
-        dataset: clips without images and targets.
-        maps: [R C Y X] of its presents, in their order.
-    """
-
-    def __init__(self, dataset: NuScenesClips, maps: np.ndarray) -> None:
-        self.dataset, self.maps = dataset, maps
-        self.row = {keyframe: row for row, keyframe in enumerate(np.unique(dataset.windows[:, dataset.past - 1]))}
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def read(self, index: int, turn: int = 0, mirror: Sequence[bool] = (False, False)) -> tuple[BEVClip, Tensor]:
-        """Returns a clip and its maps [T C Y X], mirrored along x and y if asked for."""
-        clip = self.dataset[index, turn]
-        rows = [self.row[self._keyframe(frame.meta)] for frame in clip.inputs]
-        bev = torch.from_numpy(self.maps[rows]).float()
-        for axis, (chosen, dimension) in enumerate(zip(mirror, (-1, -2))):
-            if chosen:
-                turned = torch.eye(4, dtype=torch.float64)
-                turned[axis, axis] = -1
-                clip, bev = move_ego(clip, turned), bev.flip(dimension)
-        return clip, bev
-
-    def _keyframe(self, meta: dict[str, Any]) -> int:
-        scene = self.dataset.index.scene_names.index(meta["scene_name"])
-        return int(self.dataset.index.scene_start[scene]) + int(meta["keyframe"])
-
-
-def clips_of(place: str, cfg: Any, past: int, missed: float = 0.0, **options: Any) -> NuScenesClips:
-    """Opens DIR:VERSION[:SCENES] as clips; by default without images and targets."""
-    dataroot, version, count = [*place.split(":"), ""][:3]
-    if count:
-        names = open_index(dataroot, version).scene_names
-        options["scenes"] = names[: int(count)]
-    return NuScenesClips(dataroot, version, past, missed=missed, at_scene_start="repeat",
-                         images=dict(cfg.test_dataloader.dataset.images), **{"with_images": False, **options})
-
-
-@torch.no_grad()
-def keep_maps(model: DenseBEV, dataset: NuScenesClips, path: Path, batch: int = 4) -> np.ndarray:
-    """Returns the maps [R C Y X] float16 that a model makes of all keyframes; made once, then read from ``path``."""
-    if path.exists():
-        return np.load(path, mmap_mode="r")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npy")
-    maps = np.lib.format.open_memmap(part, "w+", np.float16, (len(dataset), *model.map_shape))
-    loader = torch.utils.data.DataLoader(dataset, batch, num_workers=1, collate_fn=collate_clips)
-    for first, data in zip(range(0, len(dataset), batch), loader):
-        clips = model.data_preprocessor(data)["batch"]
-        plan = model.view_plan(clips.rig.flatten(), clips.global_from_ego[:, 0])
-        maps[first: first + batch] = model.bev_of(clips.images[:, 0], plan)[0].bev.half().numpy()
-    maps.flush()
-    part.replace(path)
-    return np.load(path, mmap_mode="r")
-
-
-def kept_name(args: argparse.Namespace, place: str) -> str:
-    """Names a file of maps after what they are of, so that those of another detector or world are never taken."""
-    stated = (args.config, Path(args.checkpoint).read_bytes(), place)
-    return hashlib.sha256(repr(stated).encode()).hexdigest()[:16] + ".npy"
-
-
 def begin(cfg: Any, way: Way, checkpoint: str) -> DenseBEV:
     """Builds the model of a way; it begins as the detector: where layers grew, what is new weighs nothing."""
     cfg = copy.deepcopy(cfg)
@@ -185,36 +113,17 @@ def begin(cfg: Any, way: Way, checkpoint: str) -> DenseBEV:
     return model
 
 
-def run(model: DenseBEV, rows: list[tuple[BEVClip, Tensor]]) -> tuple[tuple[Tensor, ...], Trace]:
-    """Runs a batch of clips with their maps."""
-    bev = torch.stack([maps for _, maps in rows])  # [B T C Y X]
-    poses = torch.stack([clip.global_from_ego[: clip.past] for clip, _ in rows])
-    seconds = torch.tensor([[frame.timestamp for frame in clip.inputs] for clip, _ in rows], dtype=torch.float64)
-    if model.frame_encoder is not None:
-        bev = model.frame_encoder(bev.flatten(0, 1)).unflatten(0, bev.shape[:2])
-    raw, encoded = model.run_maps(bev, EgoMotion.of(poses, seconds, True))
-    return raw, Trace((), None, bev, encoded, poses)
-
-
-def batches(data: KeptMaps, steps: int, size: int, seed: int) -> Iterator[list[tuple[BEVClip, Tensor]]]:
-    rng = np.random.default_rng(seed)
-    for step in range(steps):
-        yield [data.read(int(index), step, rng.random(2) < 0.5) for index in rng.integers(len(data), size=size)]
-
-
-def train(model: DenseBEV, data: KeptMaps, way: Way, args: argparse.Namespace) -> None:
+def train(model: DenseBEV, maps: KeptMaps, clips: NuScenesClips, way: Way, args: argparse.Namespace) -> None:
     """Trains all behind the kept maps: AdamW, one cycle, gradient norm 5, bfloat16."""
     model.train()
-    weights = [value for name, value in model.named_parameters()
-               if not name.startswith(("image_encoder.", "view_transformer."))]
+    weights = weights_behind(model)
     optimizer = torch.optim.AdamW(weights, lr=args.lr, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps)
     coder = model.head.coder
     past_targets = PastTargets(coder, model.grid) if way.back else None
-    for step, rows in enumerate(batches(data, args.steps, args.batch, args.seed)):
-        targets = [{**(past_targets(clip, None).targets if past_targets else {}), **coder.encode(clip)}
-                   for clip, _ in rows]
-        targets = {name: torch.stack([one[name] for one in targets]) for name in targets[0]}
+    for step, rows in enumerate(maps.batches(clips, args.steps, args.batch, args.seed)):
+        targets = stacked([{**(past_targets(clip, None).targets if past_targets else {}), **coder.encode(clip)}
+                           for clip, _ in rows])
         with torch.autocast("cpu", torch.bfloat16):
             raw, trace = run(model, rows)
             losses = model.head.loss(raw, targets)
@@ -232,15 +141,15 @@ def train(model: DenseBEV, data: KeptMaps, way: Way, args: argparse.Namespace) -
 
 
 @torch.no_grad()
-def score(model: DenseBEV, data: KeptMaps, way: Way, size: int = 8) -> dict[str, float]:
+def score(model: DenseBEV, maps: KeptMaps, clips: NuScenesClips, way: Way, size: int = 8) -> dict[str, float]:
     """Scores a model on all clips officially, in bfloat16; tracks too where the clips are those of a split."""
     model.eval()
-    official = [NuScenesDetectionMetric()] + [NuScenesTrackingMetric()] * bool(data.dataset.split)
+    official = [NuScenesDetectionMetric()] + [NuScenesTrackingMetric()] * bool(clips.split)
     paths = [ForecastMetric(way.forecast), ForecastMetric(way.forecast, prefix="steady")] if way.forecast else []
     for metric in official:
-        metric.dataset_meta = data.dataset.metainfo
-    for first in range(0, len(data), size):
-        rows = [data.read(index) for index in range(first, min(first + size, len(data)))]
+        metric.dataset_meta = clips.metainfo
+    for first in range(0, len(clips), size):
+        rows = [maps.read(clips, index) for index in range(first, min(first + size, len(clips)))]
         with torch.autocast("cpu", torch.bfloat16):
             raw, _ = run(model, rows)
         for (clip, _), found in zip(rows, model.head.predict(raw)):
@@ -249,30 +158,19 @@ def score(model: DenseBEV, data: KeptMaps, way: Way, size: int = 8) -> dict[str,
             boxes, poses = [frame.boxes for frame in clip.frames], clip.global_from_ego
             for metric, one in zip(paths, (found, replace(found, paths=None))):
                 metric.add(boxes[clip.past - 1:], poses[clip.past - 1:], one)
-    scores = {name: value for metric in (*official, *paths) for name, value in metric.evaluate(len(data)).items()}
+    scores = {name: value for metric in (*official, *paths) for name, value in metric.evaluate(len(clips)).items()}
     return {name.removeprefix("nuscenes/"): value for name, value in scores.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="config of a single-frame detector")
-    parser.add_argument("checkpoint", help="its weights")
-    parser.add_argument("--train", required=True, metavar="DIR:VERSION[:N]",
-                        help="scenes to train on, the first N or all")
-    parser.add_argument("--held-out", required=True, metavar="DIR:VERSION[:N]", help="scenes to score")
+    add_arguments(parser)
     parser.add_argument("--split", help="of the scenes to score, all of which it must hold; then tracks are scored too")
-    parser.add_argument("--kept", type=Path, required=True, metavar="DIR", help="folder for the maps")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=", ".join(WAYS))
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here, after every way")
     args = parser.parse_args()
     cfg = resolve(load_config(args.config))
-    model = load_model(cfg, args.checkpoint)
-    maps = {name: keep_maps(model, clips_of(place, cfg, 1, with_images=True), args.kept / kept_name(args, place))
-            for name, place in (("train", args.train), ("held_out", args.held_out))}
+    maps = {place: keep_maps(cfg, args, place) for place in (args.train, args.held_out)}
     found: dict[str, Any] = dict(machine=machine(), arguments={name: str(value) for name, value in vars(args).items()})
     for name in args.only:
         way, started = WAYS[name], time.monotonic()
@@ -280,12 +178,11 @@ def main() -> None:
         model = begin(cfg, way, args.checkpoint)
         print(name, flush=True)
         future = dict(future=way.forecast, at_scene_end="unknown")
-        train(model, KeptMaps(clips_of(args.train, cfg, way.past, way.missed, **future), maps["train"]), way, args)
+        train(model, maps[args.train], clips_of(args.train, cfg, way.past, way.missed, **future), way, args)
         for missed in way.tested:
             clips = clips_of(args.held_out, cfg, way.past, missed, split=args.split, **future)
-            held_out = KeptMaps(clips, maps["held_out"])
             label = f"{name} missed {missed:.0%}" if way.missed else name
-            found[label] = score(model, held_out, way)
+            found[label] = score(model, maps[args.held_out], clips, way)
             print(f"{label}: " + "  ".join(f"{key} {found[label][key]:.4f}" for key in SCORES if key in found[label])
                   + f"  ({time.monotonic() - started:.0f} s)", flush=True)
             if args.json:
