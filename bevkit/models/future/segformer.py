@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
@@ -146,7 +145,7 @@ class SegFormerEncoder(nn.Sequential):
     def __init__(self, in_channels: int, channels: Sequence[int], depths: Sequence[int], heads: Sequence[int],
                  reductions: Sequence[int], mlp_ratios: Sequence[int], patch_sizes: Sequence[int],
                  strides: Sequence[int], drop_path: float) -> None:
-        drops = iter(torch.linspace(0, drop_path, sum(depths)).tolist())
+        drops = (drop_path * block / max(sum(depths) - 1, 1) for block in range(sum(depths)))
         stages = []
         for before, width, depth, groups, reduction, ratio, patch_size, stride in zip(
                 (in_channels, *channels), channels, depths, heads, reductions, mlp_ratios, patch_sizes, strides):
