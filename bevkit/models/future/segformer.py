@@ -122,9 +122,10 @@ class AllMLPDecoder(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Turns maps [B Y_i X_i C_i], finest first, into [B C Y_0 X_0]."""
         size = maps[0].shape[1:3]
-        mixers = self.fuse.weight.flatten(1).chunk(len(maps), dim=1)[::-1]  # each [C C], finest first
+        mixers = self.fuse.weight.flatten(1).unflatten(1, (len(maps), -1))  # [C L C], coarsest first
         joined = None
-        for x, level, mixer in zip(maps, self.levels, mixers):
+        for index, (x, level) in enumerate(zip(maps, self.levels)):
+            mixer = mixers[:, -1 - index]
             part = F.linear(x, mixer @ level.weight, mixer @ level.bias).permute(0, 3, 1, 2)  # [B C Y_i X_i]
             if joined is not None:
                 part = joined + F.interpolate(part, size=size, mode="bilinear", align_corners=False)
