@@ -55,5 +55,4 @@ class InstanceFlowHead(FutureHead):
 
     @torch.no_grad()
     def predict(self, raw: InstanceFlowOutput) -> list[FutureInstances]:
-        found: list[FutureInstances] = self.coder.decode(raw)
-        return found
+        return self.coder.decode(raw)

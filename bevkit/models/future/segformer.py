@@ -154,7 +154,7 @@ class SegFormerEncoder(nn.Sequential):
             stages.append(SegFormerStage(before, width, patch_size, stride, blocks))
         super().__init__(*stages)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         maps = []
         x = x.permute(0, 2, 3, 1)  # [B Y X C]
         for stage in self:

@@ -64,6 +64,20 @@ def test_exchanged_axes_exchange_the_outputs():
         torch.testing.assert_close(ours, theirs.transpose(-1, -2), rtol=1e-4, atol=1e-5)
 
 
+def test_half_precision_stays_close_and_learns():
+    head, bev = build().train(), torch.randn(2, 5, *GRID.shape)
+    exact = head(bev)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = head(bev)
+    for ours, theirs in zip(rough, exact):
+        assert (ours - theirs).abs().max() < 0.05 * theirs.abs().max()
+    targets = {"segmentation": torch.ones(2, 3, *GRID.shape, dtype=torch.int64), "flow": torch.ones_like(exact.flow)}
+    sum(head.loss(rough, targets).values()).backward()
+    weights = dict(head.named_parameters())
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in weights.values())
+    assert weights["flow_branch.decoder.fuse.weight"].grad.abs().max() > 0
+
+
 @torch.no_grad()
 def test_samples_of_a_batch_do_not_see_one_another():
     head, bev = build().eval(), torch.randn(3, 5, *GRID.shape)
