@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,4 +69,18 @@ def translate_efficient(state: Mapping[str, Tensor], target: Mapping[str, Any]) 
     options = {"image_encoder.backbone.padding": "static_same", "view_transformer.frustum": "corner",
                "view_transformer.indexing": "truncate", "temporal.warp": "fiery", "level_ego": True,
                "images.interpolation": "bilinear", "images.pixel_origin": "corner"}
-    return translate(state, rules, options, optional=LOSS_WEIGHTS)
+    translation = translate(state, rules, options, optional=LOSS_WEIGHTS)
+    if reductions := _reductions(translation.state):
+        translation.options["head.reductions"] = reductions
+    return translation
+
+
+def _reductions(state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Reads off weights in our names by how much the attention of each stage reduces the map."""
+    pattern = re.compile(r"head\.\w+\.encoder\.(\d+)\.blocks\.0\.attention\.(query|reduce)\.weight")
+    found: dict[int, int] = {}
+    for name, value in state.items():
+        if match := pattern.fullmatch(name):
+            stage, size = int(match[1]), value.shape[-1] if match[2] == "reduce" else 1
+            found[stage] = max(size, found.get(stage, 1))
+    return tuple(found[stage] for stage in sorted(found))

@@ -59,6 +59,7 @@ def test_every_key_is_used(full_size, names):
     translation = translate_efficient(state, wanted)
 
     assert translation.unknown == []
+    assert translation.options["head.reductions"] == model.head.reductions
     assert {key.removeprefix("model.") for key in translation.dropped} == GEOMETRY
     assert set(wanted) - set(translation.state) == (set() if names == "lightning" else weights)
     assert set(translation.optional) >= weights

@@ -52,7 +52,7 @@ class EfficientPredictionHead(InstanceFlowHead):
                       patch_sizes=patch_sizes, strides=strides)
         _expect_stages(stages, grid.shape)
         self.coder = built(coder, grid=grid)
-        self.frames = future + 2
+        self.frames, self.reductions = future + 2, tuple(reductions)
 
         def branch(numbers: int) -> SegFormerBranch:
             return SegFormerBranch(SegFormerEncoder(in_channels, **stages, drop_path=drop_path),
