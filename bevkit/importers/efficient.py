@@ -28,7 +28,7 @@ _LAYERS = {
 
 
 def _turned_and_swapped(value: Tensor) -> Tensor:
-    """Turns a transposed kernel [C F+2*2 X Y], or a bias [F+2*2], and swaps the authors' y and x of every frame."""
+    """Turns a transposed kernel [C (F+2)*2 X Y], or a bias [(F+2)*2], and swaps the authors' y and x of every frame."""
     axis = 1 if value.ndim == 4 else 0
     return turned(value.unflatten(axis, (-1, 2)).flip(axis + 1).flatten(axis, axis + 1))
 
