@@ -1,4 +1,4 @@
-"""In the vehicle: from what the exported PowerBEV graph returns to instance maps. Needs numpy and OpenCV, nothing else.
+"""In the vehicle: from the segmentation and flow of an exported graph to instance maps. Needs numpy and OpenCV alone.
 
 deploy/ holds what runs beside the engine, plain scripts without PyTorch and without bevkit. This file twins
 `bevkit.models.coders.instance_flow.InstanceFlowCoder.decode`; a test holds both to the same maps.

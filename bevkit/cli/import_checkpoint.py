@@ -21,6 +21,7 @@ CONFIGS = {
     "bevdepth": "configs/detection/bevdepth_r50_256x704.py", "bevdet": "configs/detection/bevdet4d_r50_256x704.py",
     "bevformer": "configs/detection/bevformer_base.py", "centerpoint": "configs/detection/bevdepth_r50_256x704.py",
     "centerpoint_before_1.0": "configs/detection/bevdepth_r50_256x704.py",
+    "efficient": "configs/prediction/efficient_short.py",
     "fbbev": "configs/detection/fbbev_r50_256x704.py", "hop": "configs/detection/hop_bevdet4d_r50_256x704.py",
     "matrixvt": "configs/detection/matrixvt_r50_256x704.py", "powerbev": "configs/prediction/powerbev_long.py",
     "sparsebev": "configs/detection/sparsebev_r50_256x704.py",

@@ -11,6 +11,7 @@ from bevkit.importers.bevdepth import translate_bevdepth
 from bevkit.importers.bevdet import translate_bevdet
 from bevkit.importers.bevformer import translate_bevformer
 from bevkit.importers.centerpoint import translate_centerpoint, translate_old_centerpoint
+from bevkit.importers.efficient import translate_efficient
 from bevkit.importers.fbbev import translate_fbbev
 from bevkit.importers.hop import translate_hop
 from bevkit.importers.matrixvt import translate_matrixvt
@@ -21,6 +22,7 @@ from bevkit.importers.sparsebev import translate_sparsebev
 IMPORTERS = {
     "bevdepth": translate_bevdepth, "bevdet": translate_bevdet, "bevformer": translate_bevformer,
     "centerpoint": translate_centerpoint, "centerpoint_before_1.0": translate_old_centerpoint,
+    "efficient": translate_efficient,
     "fbbev": translate_fbbev, "hop": translate_hop, "matrixvt": translate_matrixvt, "powerbev": translate_powerbev,
     "sparsebev": translate_sparsebev,
 }

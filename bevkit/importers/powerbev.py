@@ -10,10 +10,13 @@ from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
 
-_IMAGE = r"(?:model\.)?encoder\."
 # Weights between the losses: Lightning checkpoints hold them, plain ones do not.
-_WEIGHTS = ("head.segmentation_weight.log_variance", "head.flow_weight.log_variance")
+LOSS_WEIGHTS = ("head.segmentation_weight.log_variance", "head.flow_weight.log_variance")
 _GRID = "the configured grid stays; a checkpoint never changes it"
+
+# Layers of a residual block: the authors' name as a regular expression, and ours.
+RESIDUAL_BLOCK = {r"layers\.0": "conv", r"layers\.1": "norm", r"projection\.conv_skip_proj": "skip.0",
+                  r"projection\.bn_skip_proj": "skip.1"}
 
 # The authors' EfficientNet names, by kind of block: with an expansion before the depthwise convolution, or without.
 _EXPANDING = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
@@ -41,6 +44,18 @@ def efficientnet_rules(state: Mapping[str, Tensor], target: Mapping[str, Any], p
     return rules
 
 
+def lift_rules(state: Mapping[str, Tensor], target: Mapping[str, Any], prefix: str) -> list[Rule]:
+    """Rules of the image encoder, the lift and the weights of the losses; ``prefix`` is a regular expression."""
+    image = prefix + r"encoder\."
+    return [
+        Rule(prefix + r"(frustum|bev_resolution|bev_start_position|bev_dimension)", None, reason=_GRID),
+        *efficientnet_rules(state, target, image + r"backbone\.", "image_encoder.backbone.model."),
+        Rule(image + r"upsampling_layer\.conv\.(.+)", r"image_encoder.neck.mix.\1"),
+        Rule(image + r"depth_layer\.(.+)", r"view_transformer.depth_net.\1"),
+        Rule(r"(?:model\.)?(segmentation|flow)_weight", r"head.\1_weight.log_variance"),
+    ]
+
+
 def turned(value: Tensor) -> Tensor:
     """Exchanges the axes of a convolution kernel [.. .. X Y] -> [.. .. Y X]; other values stay."""
     return value.transpose(-1, -2).contiguous() if value.ndim == 4 else value
@@ -52,11 +67,9 @@ def _turned_and_swapped(value: Tensor) -> Tensor:
 
 def _network_rules() -> list[Rule]:
     """Rules of the spatio-temporal network: residual blocks first by place, then by layer."""
-    layers = {r"layers\.0": "conv", r"layers\.1": "norm", r"projection\.conv_skip_proj": "skip.0",
-              r"projection\.bn_skip_proj": "skip.1"}
     stconv = r"(?:model\.)?stconv\.(segmentation|flow)_"
     rules = []
-    for old, new in layers.items():
+    for old, new in RESIDUAL_BLOCK.items():
         last = rf"\.{old}\.(.+)"
         # downconv_2_3 is block 3 of level 2, counted from 1.
         for block in range(1, 10):
@@ -93,18 +106,10 @@ def translate_powerbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         state: the authors' entries; Lightning's prefix ``model.`` may be there.
         target: entries of the bevkit model.
     """
-    rules = [
-        Rule(r"(?:model\.)?(frustum|bev_resolution|bev_start_position|bev_dimension)", None, reason=_GRID),
-        *efficientnet_rules(state, target, _IMAGE + r"backbone\.", "image_encoder.backbone.model."),
-        Rule(_IMAGE + r"upsampling_layer\.conv\.(.+)", r"image_encoder.neck.mix.\1"),
-        Rule(_IMAGE + r"depth_layer\.(.+)", r"view_transformer.depth_net.\1"),
-        *_network_rules(),
-        *_static_rules(),
-        Rule(r"(?:model\.)?(segmentation|flow)_weight", r"head.\1_weight.log_variance"),
-    ]
+    rules = [*lift_rules(state, target, r"(?:model\.)?"), *_network_rules(), *_static_rules()]
     options: dict[str, Any] = {"image_encoder.backbone.padding": "static_same", "view_transformer.frustum": "corner",
                                "view_transformer.indexing": "truncate", "level_ego": True,
                                "images.interpolation": "pil", "images.pixel_origin": "corner"}
     if any(re.match(r"(?:model\.)?stconv\.", name) for name in state):
         options["temporal.warp"] = "fiery"
-    return translate(state, rules, options, optional=_WEIGHTS)
+    return translate(state, rules, options, optional=LOSS_WEIGHTS)

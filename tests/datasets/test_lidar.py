@@ -31,6 +31,43 @@ def test_points_behind_the_camera_and_infinite_pixels_give_nothing():
     assert not nearest_depths(pixels, torch.tensor([[-3.0, 2.0, 0.0]]), (16, 16), 8).any()
 
 
+def test_the_last_point_of_a_pixel_may_win():
+    """Two points in one pixel, the farther one last, and a third in the pixel beside; then the same in reverse."""
+    pixels, depth = torch.tensor([[[3.2, 4.1], [2.8, 3.9], [5.0, 4.0]]]), torch.tensor([[2.0, 9.0, 5.0]])
+    assert nearest_depths(pixels, depth, (8, 8), 8) == 2.0
+    assert nearest_depths(pixels, depth, (8, 8), 8, winner="last") == 5.0
+    assert nearest_depths(pixels.flip(1), depth.flip(1), (8, 8), 8, winner="last") == 2.0
+    # Points behind the camera and off the image win nothing.
+    outside = torch.cat((pixels, torch.tensor([[[3.0, 4.0], [float("inf"), 4.0]]])), 1)
+    depths = torch.cat((depth, torch.tensor([[-1.0, 1.0]])), 1)
+    assert nearest_depths(outside, depths, (8, 8), 8, winner="last") == 5.0
+
+
+def test_range_is_the_distance_from_the_camera(lidar_clips):
+    options = dict(past=1, lidar=True, images=dict(size=(36, 60)))
+    found = {}
+    for distance in ("depth", "range"):
+        data = NuScenesClips(lidar_clips, "v1.0-mini", **options,
+                             pipeline=[dict(type="LidarDepthMap", stride=1, distance=distance)])
+        found[distance] = data[0].targets["depth"][0]  # [N h w]
+    rig, (camera, row, column) = data[0].present.rig, (found["depth"] > 0).nonzero(as_tuple=True)
+    pixels = torch.stack((column, row, torch.ones_like(row)), -1).to(rig.intrinsics)
+    rays = (torch.linalg.inv(rig.image_from_camera)[camera] @ pixels.unsqueeze(-1)).squeeze(-1)  # one metre deep
+    expected = found["depth"][camera, row, column] * rays.norm(dim=-1).float()
+    # A point stands up to half a pixel beside its pixel's centre.
+    assert torch.allclose(found["range"][camera, row, column], expected, rtol=0.02)
+    assert (expected > 1.05 * found["depth"][camera, row, column]).any()
+
+
+def test_corner_pixels_lie_half_a_pixel_further():
+    pixels, depth = torch.tensor([[[7.6, 0.0]]]), torch.tensor([[3.0]])
+    assert nearest_depths(pixels, depth, (8, 16), 8).flatten().tolist() == [0.0, 3.0]
+    assert nearest_depths(pixels - LidarDepthMap(8, pixel_origin="corner").corner, depth, (8, 16), 8
+                          ).flatten().tolist() == [3.0, 0.0]
+    with pytest.raises(ValueError, match="expected distance in .*'metres'"):
+        LidarDepthMap(8, distance="metres")
+
+
 def test_labels_of_a_real_keyframe_are_the_devkits_points(nuscenes_real, tmp_path):
     from nuscenes.nuscenes import NuScenes
 

@@ -93,6 +93,21 @@ def test_half_precision_is_written_into_the_graph_and_stays_close(artefact, mode
     assert parity.unequal_cells < 0.01 * parity.cells
 
 
+def test_segformers_export_and_the_vehicle_decodes_them(tmp_path):
+    head = dict(type="EfficientPredictionHead", future=2, channels=(8, 16), depths=(1, 1), heads=(1, 2),
+                reductions=(4, 1), mlp_ratios=(2, 2), patch_sizes=(7, 3), strides=(2, 2), decoder_channels=16,
+                classifier_channels=(16, 8), coder=dict(type="InstanceFlowCoder", nms_kernel=5))
+    model = tiny_model(head=head)
+    last = model.head.segmentation_branch.classifier[-1]  # random weights that see vehicles here and there
+    last.weight.data *= 10
+    last.bias.data.zero_()
+    clip = random_clip(model.grid, CAMERAS, IMAGE_SIZE, frames=3)
+    report = write_artefact(model, [clip], tmp_path, with_tensorrt=False)
+    parity = report["parity"]
+    assert max(parity["relative_error"].values()) < 1e-4
+    assert parity["maps_equal"] and parity["instances"] > 0 and report["passed"]
+
+
 @pytest.mark.skipif(not tensorrt.tensorrt_is_here(), reason=tensorrt.MISSING)
 def test_tensorrt_for_rtx_builds_single_and_half(artefact, tmp_path):
     path = artefact[0] / "model.onnx"

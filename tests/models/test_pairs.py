@@ -39,13 +39,17 @@ HEADS: dict[str, dict[str, Any]] = {
     "CenterPointHead": BASE["head"],
     "PowerBEVHead": dict(type="PowerBEVHead", frames=PAST, future=FUTURE, num_features=(2, 3), latent_dim=8,
                          num_blocks=2, coder=dict(type="InstanceFlowCoder", nms_kernel=5)),
+    "EfficientPredictionHead": dict(
+        type="EfficientPredictionHead", future=FUTURE, channels=(4, 8), depths=(1, 1), heads=(1, 2), reductions=(2, 1),
+        mlp_ratios=(2, 2), patch_sizes=(7, 3), strides=(2, 2), decoder_channels=16, classifier_channels=(8, 4),
+        drop_path=0.0, dropout=0.0, coder=dict(type="InstanceFlowCoder", nms_kernel=5)),
 }
 FUSIONS: dict[str, dict[str, Any]] = {
     "parallel": dict(type="AlignAndStack", past=PAST - 1, ego_motion=False, order="newest_first"),
     "recurrent": dict(type="RecurrentMemory"),
     "history": dict(type="HistoryStack", past=2),
 }
-RESULTS = {"CenterPointHead": Detections3D, "PowerBEVHead": FutureInstances}
+RESULTS = {"CenterPointHead": Detections3D, "PowerBEVHead": FutureInstances, "EfficientPredictionHead": FutureInstances}
 PAIRS = [(view, head, None) for view in VIEW_TRANSFORMERS for head in HEADS]
 PAIRS += [(view, "CenterPointHead", fusion) for view in VIEW_TRANSFORMERS for fusion in FUSIONS]
 PAIRS += [("LiftSplat", "PowerBEVHead", fusion) for fusion in FUSIONS]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,23 +12,35 @@ from bevkit.checks import expect
 from bevkit.registry import MODELS
 from bevkit.structures import Trace
 
+Entropy = Literal["binary", "categorical", "double_softmax"]
+Edges = Literal["low", "high"]
+
 
 @MODELS.register_module()
 class LidarDepthLoss(nn.Module):
     """Pulls the depth distribution of every pixel that the lidar met to the bin of its depth (BEVDepth, section 4.1).
 
-    Binary cross entropy of every bin's probability, summed over bins, mean over pixels with a lidar depth. Reads
-    ``trace.depth`` [V D H W] and ``targets["depth"]`` [B T N H W] of `LidarDepthMap`, V = B*T'*N of the last T' frames.
+    Reads ``trace.depth`` [V D H W] and ``targets["depth"]`` [B T N H W] of `LidarDepthMap`, V = B*T'*N of the last T'
+    frames; the mean over pixels with a lidar depth.
 
     Args:
         depth: (first, end, step) in metres, as the view transformer has it.
         weight: of the loss.
+        entropy: ``"binary"``: cross entropy of every bin's probability for itself, summed over bins (BEVDepth);
+            ``"categorical"``: of the distribution; ``"double_softmax"``: likewise after another softmax of the
+            probabilities, as Efficient-Instance-Prediction was trained.
+        edges: which edge belongs to a bin: its ``"low"`` one, or its ``"high"`` one, where the end of the last bin
+            belongs to none, as in Efficient-Instance-Prediction.
     """
 
-    def __init__(self, depth: tuple[float, float, float], weight: float = 3.0) -> None:
+    def __init__(self, depth: tuple[float, float, float], weight: float = 3.0, entropy: Entropy = "binary",
+                 edges: Edges = "low") -> None:
         super().__init__()
+        if entropy not in get_args(Entropy) or edges not in get_args(Edges):
+            raise ValueError(f"LidarDepthLoss: expected entropy in {get_args(Entropy)} and edges in {get_args(Edges)}, "
+                             f"got {entropy!r} and {edges!r}")
         self.first, _, self.step = depth
-        self.weight = weight
+        self.weight, self.entropy, self.edges = weight, entropy, edges
 
     def loss(self, trace: Trace, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         if trace.depth is None or "depth" not in targets:
@@ -38,16 +52,29 @@ class LidarDepthLoss(nn.Module):
         metres = targets["depth"][:, -frames:].flatten(0, 2)
         expect('targets["depth"]', metres, "V H W", axes)
         bins = self.bins(metres, axes["D"])  # [V H W]
-        wanted = F.one_hot(bins + 1, axes["D"] + 1)[..., 1:].permute(0, 3, 1, 2)  # [V D H W]; none: all zeros
         known = bins >= 0
         with torch.autocast(trace.depth.device.type, enabled=False):  # logarithms of small numbers
-            entropy = F.binary_cross_entropy(trace.depth.float(), wanted.float(), reduction="none").sum(dim=1)
+            entropy = self._entropies(trace.depth.float(), bins)
         return {"loss_depth": self.weight * entropy[known].sum() / known.sum().clamp(min=1)}
+
+    def _entropies(self, depth: Tensor, bins: Tensor) -> Tensor:
+        """Returns the cross entropy [V H W] of probabilities [V D H W] for bins [V H W]; -1 is no bin."""
+        if self.entropy == "binary":
+            wanted = F.one_hot(bins + 1, depth.shape[1] + 1)[..., 1:].permute(0, 3, 1, 2)  # [V D H W]; none: zeros
+            return F.binary_cross_entropy(depth, wanted.float(), reduction="none").sum(dim=1)
+        if self.entropy == "double_softmax":
+            return F.cross_entropy(depth, bins, ignore_index=-1, reduction="none")
+        return F.nll_loss(depth.clamp(min=torch.finfo(depth.dtype).tiny).log(), bins, ignore_index=-1,
+                          reduction="none")
 
     def bins(self, metres: Tensor, count: int) -> Tensor:
         """Returns the bin (int64) of depths [*]: bin k of ``count`` reaches from first + k * step to the next; else -1.
 
-        Rounded as the authors round, one bin up, so that labels on the edge of a bin are theirs.
+        Rounded as the authors round, BEVDepth's one bin up, so that labels on the edge of a bin are theirs.
         """
+        if self.edges == "high":
+            edges = self.first + self.step * torch.arange(count + 1, device=metres.device)
+            inside = (metres > edges[0]) & (metres < edges[-1])
+            return torch.where(inside, torch.bucketize(metres, edges) - 1, -1)
         number = (metres - (self.first - self.step)) / self.step
         return torch.where((number >= 1) & (number < count + 1), number, 0).long() - 1

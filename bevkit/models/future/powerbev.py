@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from bevkit.models.future.base import FutureHead
+from bevkit.models.future.instance_flow import InstanceFlowHead, InstanceFlowOutput
 from bevkit.models.future.layers import FrameHead, SpatioTemporalUNet
-from bevkit.models.losses import MaskedRegression, TopKCrossEntropy, UncertaintyWeight
 from bevkit.registry import MODELS, built
 from bevkit.structures.grid import BEVGrid
-from bevkit.structures.results import FutureInstances
-
-
-class PowerBEVOutput(NamedTuple):
-    """Frames run from one before the present to the last future one, F+2 in all.
-
-    segmentation: [B F+2 K Y X] class logits.
-    flow: [B F+2 2 Y X] cells from a cell at t to the centre of its instance at t-1, channel 0 = x, 1 = y.
-    """
-
-    segmentation: Tensor
-    flow: Tensor
 
 
 @MODELS.register_module()
-class PowerBEVHead(FutureHead):
+class PowerBEVHead(InstanceFlowHead):
     """Predicts class and backward flow of every cell for the frames t-1 .. t+F (PowerBEV, IJCAI 2023).
 
     Args:
@@ -62,31 +48,11 @@ class PowerBEVHead(FutureHead):
         bias = self.segmentation_head[-1].bias
         nn.init.zeros_(bias)
         nn.init.constant_(bias[:1], 4.6)
-        self.segmentation_loss = built(segmentation_loss) or TopKCrossEntropy()
-        self.flow_loss = built(flow_loss) or MaskedRegression()
-        self.segmentation_weight = built(segmentation_weight) or UncertaintyWeight(100.0)
-        self.flow_weight = built(flow_weight) or UncertaintyWeight(0.05)
+        self.build_losses(segmentation_loss, flow_loss, segmentation_weight, flow_weight)
 
-    def forward(self, bev: Tensor) -> PowerBEVOutput:
-        return PowerBEVOutput(_per_frame(self.segmentation_head, self.segmentation_branch(bev)),
-                              _per_frame(self.flow_head, self.flow_branch(bev)))
-
-    def loss(self, raw: PowerBEVOutput, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Compares with targets ``segmentation`` [B F+2 Y X] and ``flow`` [B F+2 2 Y X]; 255 is ignored in both."""
-        frames, given = raw.segmentation.shape[1], targets["segmentation"].shape[1]
-        if given != frames:
-            raise ValueError(f"PowerBEVHead: expected targets of {frames} frames, past to future, got {given}; train "
-                             "it on clips (not --stream) with the past and future that the head is built for")
-        segmentation = self.segmentation_loss(raw.segmentation, targets["segmentation"])
-        flow = self.flow_loss(raw.flow, targets["flow"])
-        losses = {}
-        losses["loss_segmentation"], losses["loss_segmentation_uncertainty"] = self.segmentation_weight(segmentation)
-        losses["loss_flow"], losses["loss_flow_uncertainty"] = self.flow_weight(flow)
-        return losses
-
-    @torch.no_grad()
-    def predict(self, raw: PowerBEVOutput) -> list[FutureInstances]:
-        return self.coder.decode(raw)
+    def forward(self, bev: Tensor) -> InstanceFlowOutput:
+        return InstanceFlowOutput(_per_frame(self.segmentation_head, self.segmentation_branch(bev)),
+                                  _per_frame(self.flow_head, self.flow_branch(bev)))
 
 
 def _per_frame(head: nn.Module, features: Tensor) -> Tensor:

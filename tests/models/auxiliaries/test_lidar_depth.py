@@ -20,6 +20,28 @@ def test_bins_hold_the_depths_between_their_edges():
     assert loss.bins(metres, 6).tolist() == [-1, -1, 0, 0, 1, 5, -1, -1]
 
 
+def test_high_edges_belong_to_their_bins_and_the_last_to_none():
+    loss = LidarDepthLoss((2.0, 5.0, 0.5), edges="high")
+    metres = torch.tensor([0.0, 2.0, 2.01, 2.5, 2.51, 4.5, 4.99, 5.0, 60.0])
+    assert loss.bins(metres, 6).tolist() == [-1, -1, 0, 0, 1, 4, 5, -1, -1]
+
+
+def test_entropy_of_the_distribution_and_that_after_another_softmax():
+    metres = torch.zeros(1, 1, 1, 1, 2)
+    depth = torch.tensor([0.5, 0.25, 0.125, 0.125]).view(1, 4, 1, 1).repeat(1, 1, 1, 2)
+    metres[..., 0] = 3.4  # the second pixel sees nothing
+    found = {name: LidarDepthLoss((2.0, 6.0, 1.0), 1.0, name).loss(trace_of(depth), {"depth": metres})["loss_depth"]
+             for name in ("categorical", "double_softmax")}
+    assert found["categorical"] == pytest.approx(-torch.tensor(0.25).log().item())
+    assert found["double_softmax"] == pytest.approx(-depth[0, :, 0, 0].log_softmax(0)[1].item())
+    certain = torch.zeros(1, 4, 1, 2)
+    certain[:, 0] = 1.0  # and wrong, yet the loss is a number
+    wrong = LidarDepthLoss((2.0, 6.0, 1.0), 1.0, "categorical").loss(trace_of(certain), {"depth": metres})
+    assert wrong["loss_depth"].isfinite() and wrong["loss_depth"] > 50
+    with pytest.raises(ValueError, match="entropy in .*got 'focal'"):
+        LidarDepthLoss((2.0, 6.0, 1.0), entropy="focal")
+
+
 def test_certainty_in_the_right_bin_costs_nothing_and_pixels_without_lidar_do_not_count():
     loss = LidarDepthLoss((2.0, 6.0, 1.0))
     metres = torch.zeros(1, 1, 2, 3, 4)
