@@ -14,7 +14,7 @@ from bevkit.registry import MODELS
 
 @MODELS.register_module()
 class UpsampleConcat(nn.Module):
-    """Brings the coarser of two feature maps to the finer one's size and mixes both (Lift-Splat, FIERY, PowerBEV, FipTR).
+    """Brings the coarser of two feature maps to the finer one's size and mixes both (Lift-Splat, FIERY, FipTR).
 
     Args:
         in_channels: channels of the two maps, finest first.

@@ -102,8 +102,8 @@ class TimmBackbone(nn.Module):
         elif padding != "native":
             raise ValueError(f"padding: expected 'native' or 'static_same', got {padding!r}")
         if windows not in get_args(Windows) or windows == "padded" and not model_name.startswith("swin_"):
-            raise ValueError(f"windows: expected one of {get_args(Windows)}, 'padded' for a Swin transformer alone, got "
-                             f"{windows!r} for {model_name!r}")
+            raise ValueError(f"windows: expected one of {get_args(Windows)}, 'padded' for a Swin transformer alone, "
+                             f"got {windows!r} for {model_name!r}")
         if windows == "padded":
             pad_before_shift(self.model)
         self.norms = nn.ModuleList(nn.LayerNorm(count) for count in self.channels) if output_norm else None
