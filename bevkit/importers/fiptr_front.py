@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
+from bevkit.importers.fiery import folded, temporal_rules
 
 _FRUSTUM = "the configured cameras and depths stay; a checkpoint never changes them"
 _COMPUTED = "follows from the window's size"
@@ -63,11 +64,12 @@ def fiptr_front_rules(state: Mapping[str, Tensor]) -> tuple[list[Rule], dict[str
         Rule(r"img_neck\.up\.conv\.(.+)", r"image_encoder.neck.mix.\1"),
         Rule(r"transformer\.frustum", None, reason=_FRUSTUM),
         Rule(r"transformer\.depthnet\.(.+)", r"view_transformer.depth_net.\1"),
+        *temporal_rules(folded),
     ]
     options: dict[str, Any] = {
         "image_encoder.backbone.windows": "padded", "image_encoder.backbone.output_norm": True,
         "image_encoder.neck.align_corners": True, "view_transformer.frustum": "corner",
-        "view_transformer.indexing": "truncate",
+        "view_transformer.indexing": "truncate", "temporal.warp": "fiptr", "temporal.residual": True,
     }
     return rules, options
 
