@@ -67,10 +67,11 @@ class SpatioTemporalFusion(WindowFusion):
         past: S, number of past maps, 1 or more.
         channels: C', of the fused map.
         ego_motion, warp: as in `AlignAndStack`.
+        norm_momentum: momentum of the batch norms.
     """
 
     def __init__(self, grid: BEVGrid, in_channels: int, past: int = 2, channels: int = 64, ego_motion: bool = True,
-                 warp: Warp = "exact") -> None:
+                 warp: Warp = "exact", norm_momentum: float = 0.1) -> None:
         super().__init__()
         if past < 1:
             raise ValueError(f"past: expected 1 past map or more, got {past}; a model of single frames has temporal=None")
@@ -78,6 +79,9 @@ class SpatioTemporalFusion(WindowFusion):
         self.align = AlignAndStack(grid, in_channels, past, ego_motion, warp)
         widths = [self.align.channels // (past + 1), *[channels] * past]
         self.blocks = nn.Sequential(*[TemporalBlock(*pair) for pair in zip(widths, widths[1:])])
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = norm_momentum
 
     def plan(self, motion: EgoMotion) -> AlignPlan:
         return self.align.plan(motion)
