@@ -27,16 +27,12 @@ Change = Callable[[Tensor], Tensor] | None
 
 
 def folded(value: Tensor) -> Tensor:
-    """Turns a kernel [O I T Y X] over T frames into one over the channels of these frames [O T*I Y X]."""
-    return value.transpose(1, 2).flatten(1, 2).contiguous() if value.ndim == 5 else value
+    """Turns a kernel [O I T X Y] over T frames into one over the channels of these frames [O T*I Y X]."""
+    return value.permute(0, 2, 1, 4, 3).flatten(1, 2).contiguous() if value.ndim == 5 else value
 
 
-def _turned_and_folded(value: Tensor) -> Tensor:
-    return turned(folded(value))
-
-
-def temporal_rules(change: Change) -> list[Rule]:
-    """Rules of the temporal blocks; ``change`` is `folded`, and turns where the authors' maps are [X Y]."""
+def temporal_rules(change: Change = folded) -> list[Rule]:
+    """Rules of the temporal blocks."""
     block = r"(?:model\.)?temporal_model\.model\.(\d+)\."
     places = {r"convolution_paths\.0\.0": "reduce.0", r"convolution_paths\.0\.1": "motion",
               r"convolution_paths\.1\.0": "reduce.1", r"convolution_paths\.1\.1": "space",
@@ -74,7 +70,7 @@ def translate_fiery(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> T
     future = r"(?:model\.)?future_prediction\."
     rules = [
         *lifting_rules(state, target),
-        *temporal_rules(_turned_and_folded),
+        *temporal_rules(),
         *_distribution_rules(r"(?:model\.)?", turned),
         *_unit_rules(future + "spatial_grus", turned),
         *[Rule(future + rf"res_blocks\.(\d+)\.(\d+)\.{old}\.(.+)", rf"head.predictor.blocks.\1.\2.{new}.\3", turned)

@@ -45,7 +45,7 @@ class TemporalBlock(nn.Module):
         motion, space, cell = (reduce(frames) for reduce in self.reduce)
         motion = self.motion(with_previous(motion.unflatten(0, lead)).flatten(0, 1))
         pooled = self.pool(mean_of_two(maps, self.pool_window).flatten(0, 1))  # [B*T C/3 rows columns] of windows
-        if self.pool_window is None:
+        if pooled.shape[-2:] == (1, 1):
             pooled = pooled.expand(-1, -1, *maps.shape[-2:])
         else:
             pooled = F.interpolate(pooled, size=maps.shape[-2:], mode="bilinear", align_corners=True)
@@ -87,10 +87,12 @@ class SpatioTemporalFusion(WindowFusion):
         pool_window: rows and columns over which the blocks take means. None takes the whole map; FipTR's weights have
             seen windows smaller than their map.
         residual: add the map of the present to the result, as FipTR does; needs C' = C.
+        norm_momentum: momentum of the batch norms.
     """
 
     def __init__(self, grid: BEVGrid, in_channels: int, past: int = 2, channels: int = 64, ego_motion: bool = True,
-                 warp: Warp = "exact", pool_window: tuple[int, int] | None = None, residual: bool = False) -> None:
+                 warp: Warp = "exact", pool_window: tuple[int, int] | None = None, residual: bool = False,
+                 norm_momentum: float = 0.1) -> None:
         super().__init__()
         if residual and channels != in_channels:
             raise ValueError(f"residual: expected as many channels as the map of a frame has, {in_channels}, got "
@@ -104,6 +106,9 @@ class SpatioTemporalFusion(WindowFusion):
         self.align = AlignAndStack(grid, in_channels, past, ego_motion, warp)
         widths = [self.align.channels // (past + 1), *[channels] * past]
         self.blocks = nn.Sequential(*[TemporalBlock(*pair, self.pool_window) for pair in zip(widths, widths[1:])])
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = norm_momentum
 
     def plan(self, motion: EgoMotion) -> AlignPlan:
         return self.align.plan(motion)
