@@ -10,8 +10,9 @@ from torch import Tensor, nn
 class ShiftedWindowBlock(nn.Module):
     """A block of a Swin transformer (Liu et al., ICCV 2021, section 3.2) that pads a map to whole windows, then shifts.
 
-    timm's own block shifts before it pads and has no shift where the map of its nominal image is one window. On maps
-    of whole windows both agree; weights trained as detectors (mmdetection) have seen this one on all others.
+    timm's own block shifts before it pads, so that far sides of a map may share a window unmasked, and has no shift
+    where the map of its nominal image is one window. Otherwise, on maps of whole windows, both agree. Weights trained
+    as detectors (mmdetection, FipTR) have seen this one.
 
     Args:
         block: a block of timm, whose layers are taken over under their names.

@@ -75,8 +75,16 @@ def test_the_exported_graph_computes_the_same():
             torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_other_models_have_no_windows():
-    with pytest.raises(ValueError, match="Swin transformer alone"):
-        TimmBackbone("resnet18", windows="padded")
+def test_unknown_windows_are_named():
     with pytest.raises(ValueError, match="'round'"):
         TimmBackbone(SWIN, windows="round")
+
+
+def test_blocks_are_dropped_at_the_rate_asked_for():
+    def rates(backbone):
+        return [getattr(block.drop_path2, "drop_prob", 0.0) for name, stage in backbone.model.named_children()
+                if name.startswith("layers") for block in stage.blocks]
+
+    assert not any(rates(small()))
+    rising = rates(small(drop_path=0.3))
+    assert rising[0] == 0 and rising[-1] == pytest.approx(0.3) and rising == sorted(rising)
