@@ -74,7 +74,7 @@ class SpatioTemporalFusion(WindowFusion):
                  warp: Warp = "exact", norm_momentum: float = 0.1) -> None:
         super().__init__()
         if past < 1:
-            raise ValueError(f"past: expected 1 past map or more, got {past}; a model of single frames has temporal=None")
+            raise ValueError(f"past: expected 1 past map or more, got {past}; a model of one frame has temporal=None")
         self.past, self.channels, self.warp = past, channels, warp
         self.align = AlignAndStack(grid, in_channels, past, ego_motion, warp)
         widths = [self.align.channels // (past + 1), *[channels] * past]

@@ -7,8 +7,15 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as kl_of_torch
 
 import bevkit.models  # noqa: F401  fills the registry
-from bevkit.models.future import (ConvGRUPredictor, FieryFrame, FieryHead, FlowWarpPredictor, Gaussian,
-                                  LatentDistribution, kl_divergence)
+from bevkit.models.future import (
+    ConvGRUPredictor,
+    FieryFrame,
+    FieryHead,
+    FlowWarpPredictor,
+    Gaussian,
+    LatentDistribution,
+    kl_divergence,
+)
 from bevkit.models.layers import Bottleneck
 from bevkit.structures import BEVGrid
 
