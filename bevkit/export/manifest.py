@@ -13,7 +13,13 @@ from bevkit.export.graph import meaning_of
 from bevkit.export.onnx import OPSET
 from bevkit.models.architectures import Architecture, DenseBEV, SparseDetector
 from bevkit.models.coders import (
-    CenterPointCoder, ForecastCoder, InstanceCenterCoder, InstanceFlowCoder, MapCoder, QueryBoxCoder)
+    CenterPointCoder,
+    ForecastCoder,
+    InstanceCenterCoder,
+    InstanceFlowCoder,
+    MapCoder,
+    QueryBoxCoder,
+)
 from bevkit.models.temporal import AlignAndStack, HistoryStack, RecurrentMemory, SpatioTemporalFusion
 from bevkit.models.view_transformers import BEVFormer, ForwardBackward, LiftSplat, MatrixVT
 from bevkit.models.view_transformers.forward_backward import VISIBLE_MARGIN
