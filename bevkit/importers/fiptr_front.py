@@ -1,4 +1,4 @@
-"""The front half of FipTR's weights (TabGuigui/FipTR): image backbone, neck, lift, temporal model; and its old boxes.
+"""The front half of FipTR's weights (TabGuigui/FipTR): image backbone, neck, lift and temporal model.
 
 `fiptr_front_rules` gives the rules, to stand beside those of the head; `translate_fiptr_front` applies them alone.
 """

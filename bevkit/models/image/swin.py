@@ -67,7 +67,11 @@ class ShiftedWindowBlock(nn.Module):
 
 
 def pad_before_shift(model: nn.Module) -> None:
-    """Exchanges the blocks of a Swin transformer of timm; every second one of a stage is shifted by half a window."""
+    """Exchanges the blocks of a Swin transformer of timm; every second one of a stage is shifted by half a window.
+
+    Images are padded to whole patches too.
+    """
+    model.patch_embed.dynamic_img_pad = True
     stages = [part for part in model.children() if hasattr(part, "blocks")]
     for stage in stages:
         for index, block in enumerate(stage.blocks):

@@ -84,7 +84,7 @@ class TimmBackbone(nn.Module):
         self.strides = tuple(out_strides)
         self.padding, self.windows, self.output_norm = padding, windows, output_norm
         swin = model_name.startswith("swin_")
-        options = dict(strict_img_size=False, drop_path_rate=drop_path) if swin else {}  # it takes any size of image
+        options = _swin_options(windows, drop_path) if swin else {}
         options |= model_options or {}
         info = _feature_info(model_name, options)
         indices = _indices_of(model_name, info, self.strides)
@@ -139,6 +139,11 @@ class TimmBackbone(nn.Module):
         if self._last_axis_is_channels or self.norms is not None:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
         return tuple(features)  # each [M C h/stride w/stride]
+
+
+def _swin_options(windows: Windows, drop_path: float) -> dict[str, Any]:
+    """Returns what lets a Swin transformer take images of any size, with windows of one size if they are padded."""
+    return dict(strict_img_size=False, always_partition=windows == "padded", drop_path_rate=drop_path)
 
 
 def _feature_info(model_name: str, options: dict[str, Any]) -> FeatureInfo:

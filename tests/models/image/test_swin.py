@@ -49,6 +49,14 @@ def test_on_whole_windows_both_forms_agree_up_to_the_last_stage():
     assert not any(torch.allclose(*pair, atol=1e-3) for pair in other)
 
 
+def test_images_need_not_be_whole_patches():
+    image = torch.rand(1, 3, 62, 93)
+    padded = torch.zeros(1, 3, 64, 96)
+    padded[..., :62, :93] = image
+    with torch.no_grad():
+        assert all(torch.equal(*pair) for pair in zip(small()(image), small()(padded), strict=True))
+
+
 def test_output_norms():
     plain, normed = small(), small(output_norm=True)
     image = torch.rand(2, 3, 64, 96)
