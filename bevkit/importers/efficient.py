@@ -9,7 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
-from bevkit.importers.powerbev import LOSS_WEIGHTS, RESIDUAL_BLOCK, lift_rules, turned
+from bevkit.importers.powerbev import (
+    LIFTING_OPTIONS,
+    LOSS_WEIGHT_RULE,
+    LOSS_WEIGHTS,
+    RESIDUAL_BLOCK,
+    lifting_rules,
+    turned,
+)
 
 # Where the library "transformers" has the parts of a SegFormer's stage: in its version 4, and in late ones of 5.
 _EMBEDDING = (r"encoder\.patch_embeddings\.(\d+)\.", r"stages\.(\d+)\.patch_embeddings\.")
@@ -65,10 +72,8 @@ def translate_efficient(state: Mapping[str, Tensor], target: Mapping[str, Any]) 
         state: the authors' entries; Lightning's prefix ``model.`` may be there.
         target: entries of the bevkit model.
     """
-    rules = [*lift_rules(state, target, r"(?:model\.)?feature_extractor\."), *_branch_rules()]
-    options = {"image_encoder.backbone.padding": "static_same", "view_transformer.frustum": "corner",
-               "view_transformer.indexing": "truncate", "temporal.warp": "fiery", "level_ego": True,
-               "images.interpolation": "bilinear", "images.pixel_origin": "corner"}
+    rules = [*lifting_rules(state, target, r"(?:model\.)?feature_extractor\."), *_branch_rules(), LOSS_WEIGHT_RULE]
+    options = {**LIFTING_OPTIONS, "temporal.warp": "fiery", "images.interpolation": "bilinear"}
     translation = translate(state, rules, options, optional=LOSS_WEIGHTS)
     if reductions := _reductions(translation.state):
         translation.options["head.reductions"] = reductions

@@ -10,9 +10,16 @@ from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
 
+DECODER = r"(?:model\.)?decoder\."
 # Weights between the losses: Lightning checkpoints hold them, plain ones do not.
 LOSS_WEIGHTS = ("head.segmentation_weight.log_variance", "head.flow_weight.log_variance")
+LOSS_WEIGHT_RULE = Rule(r"(?:model\.)?(segmentation|flow)_weight", r"head.\1_weight.log_variance")
 _GRID = "the configured grid stays; a checkpoint never changes it"
+# How FIERY, and PowerBEV after it, look at images and lift them.
+LIFTING_OPTIONS: dict[str, Any] = {
+    "image_encoder.backbone.padding": "static_same", "view_transformer.frustum": "corner",
+    "view_transformer.indexing": "truncate", "level_ego": True, "images.interpolation": "pil",
+    "images.pixel_origin": "corner"}
 
 # Layers of a residual block: the authors' name as a regular expression, and ours.
 RESIDUAL_BLOCK = {r"layers\.0": "conv", r"layers\.1": "norm", r"projection\.conv_skip_proj": "skip.0",
@@ -44,18 +51,6 @@ def efficientnet_rules(state: Mapping[str, Tensor], target: Mapping[str, Any], p
     return rules
 
 
-def lift_rules(state: Mapping[str, Tensor], target: Mapping[str, Any], prefix: str) -> list[Rule]:
-    """Rules of the image encoder, the lift and the weights of the losses; ``prefix`` is a regular expression."""
-    image = prefix + r"encoder\."
-    return [
-        Rule(prefix + r"(frustum|bev_resolution|bev_start_position|bev_dimension)", None, reason=_GRID),
-        *efficientnet_rules(state, target, image + r"backbone\.", "image_encoder.backbone.model."),
-        Rule(image + r"upsampling_layer\.conv\.(.+)", r"image_encoder.neck.mix.\1"),
-        Rule(image + r"depth_layer\.(.+)", r"view_transformer.depth_net.\1"),
-        Rule(r"(?:model\.)?(segmentation|flow)_weight", r"head.\1_weight.log_variance"),
-    ]
-
-
 def turned(value: Tensor) -> Tensor:
     """Exchanges the axes of a convolution kernel [.. .. X Y] -> [.. .. Y X]; other values stay."""
     return value.transpose(-1, -2).contiguous() if value.ndim == 4 else value
@@ -85,18 +80,30 @@ def _network_rules() -> list[Rule]:
     return rules
 
 
-def _static_rules() -> list[Rule]:
-    """Rules of the single-frame decoder."""
-    decoder = r"(?:model\.)?decoder\."
-    up = decoder + r"up{}_skip\.upsample_layer\."
-    rules = [Rule(decoder + r"first_conv\.(.+)", r"bev_encoder.stem.0.\1", turned),
-             Rule(decoder + r"bn1\.(.+)", r"bev_encoder.stem.1.\1"),
-             Rule(decoder + r"segmentation_head\.(.+)", r"head.layers.\1", turned)]
+def decoder_rules(new: str) -> list[Rule]:
+    """Rules from FIERY's decoder, without its heads, to a `ResNetUNet` of a prefix, with the last dot."""
+    up = DECODER + r"up{}_skip\.upsample_layer\."
+    rules = [Rule(DECODER + r"first_conv\.(.+)", new + r"stem.0.\1", turned),
+             Rule(DECODER + r"bn1\.(.+)", new + r"stem.1.\1")]
     for number in (1, 2, 3):
-        rules += [Rule(decoder + rf"layer{number}\.(.+)", rf"bev_encoder.down.{number - 1}.\1", turned),
-                  Rule(up.format(number) + r"1\.(.+)", rf"bev_encoder.up.{3 - number}.0.\1", turned),
-                  Rule(up.format(number) + r"2\.(.+)", rf"bev_encoder.up.{3 - number}.1.\1")]
+        rules += [Rule(DECODER + rf"layer{number}\.(.+)", new + rf"down.{number - 1}.\1", turned),
+                  Rule(up.format(number) + r"1\.(.+)", new + rf"up.{3 - number}.0.\1", turned),
+                  Rule(up.format(number) + r"2\.(.+)", new + rf"up.{3 - number}.1.\1")]
     return rules
+
+
+def lifting_rules(state: Mapping[str, Tensor], target: Mapping[str, Any], prefix: str = r"(?:model\.)?") -> list[Rule]:
+    """Rules of the image encoder and the lift, which FIERY and those after it share; the frozen geometry is dropped.
+
+    Args: prefix: regular expression of what stands before their names.
+    """
+    image = prefix + r"encoder\."
+    return [
+        Rule(prefix + r"(frustum|bev_resolution|bev_start_position|bev_dimension)", None, reason=_GRID),
+        *efficientnet_rules(state, target, image + r"backbone\.", "image_encoder.backbone.model."),
+        Rule(image + r"upsampling_layer\.conv\.(.+)", r"image_encoder.neck.mix.\1"),
+        Rule(image + r"depth_layer\.(.+)", r"view_transformer.depth_net.\1"),
+    ]
 
 
 def translate_powerbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> Translation:
@@ -106,10 +113,14 @@ def translate_powerbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         state: the authors' entries; Lightning's prefix ``model.`` may be there.
         target: entries of the bevkit model.
     """
-    rules = [*lift_rules(state, target, r"(?:model\.)?"), *_network_rules(), *_static_rules()]
-    options: dict[str, Any] = {"image_encoder.backbone.padding": "static_same", "view_transformer.frustum": "corner",
-                               "view_transformer.indexing": "truncate", "level_ego": True,
-                               "images.interpolation": "pil", "images.pixel_origin": "corner"}
+    rules = [
+        *lifting_rules(state, target),
+        *_network_rules(),
+        *decoder_rules("bev_encoder."),
+        Rule(DECODER + r"segmentation_head\.(.+)", r"head.layers.\1", turned),
+        LOSS_WEIGHT_RULE,
+    ]
+    options = dict(LIFTING_OPTIONS)
     if any(re.match(r"(?:model\.)?stconv\.", name) for name in state):
         options["temporal.warp"] = "fiery"
     return translate(state, rules, options, optional=LOSS_WEIGHTS)

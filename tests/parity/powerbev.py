@@ -43,7 +43,7 @@ def load_translated(model: nn.Module, state: dict[str, Tensor], but_for: tuple[s
 def poses_of(motions: Tensor) -> Tensor:
     """Poses [B T 4 4] whose steps are the authors' ego motions [B T 6]: inverse(pose[t+1]) @ pose[t]."""
     steps = motion_matrix(motions)
-    poses = [torch.eye(4).expand(len(motions), 4, 4)]
+    poses = [torch.eye(4, dtype=motions.dtype).expand(len(motions), 4, 4)]
     for index in range(motions.shape[1] - 1):
         poses.append(poses[-1] @ inverse(steps[:, index]))
     return torch.stack(poses, dim=1)
@@ -54,13 +54,18 @@ def image_encoder_config(name: str, neck_channels: int = 128) -> dict:
                 backbone=dict(type="TimmBackbone", model_name="tf_" + name.replace("-", "_"), padding="static_same"))
 
 
-def dense_config(config: dict, static: bool = False) -> dict:
-    """The config of DenseBEV, without its type, for a reference file's config, with the numerics of the authors."""
-    parts = dict(
+def lifting_config(config: dict) -> dict:
+    """Grid, image encoder and lift of DenseBEV for a reference file's config, with the numerics of the authors."""
+    return dict(
         grid=dict(x=config["x_bound"], y=config["y_bound"], z=config["z_bound"]),
         image_encoder=image_encoder_config(config["encoder"]),
         view_transformer=dict(type="LiftSplat", channels=config["context_channels"], depth=config["d_bound"],
                               image_size=config["image_size"], frustum="corner", indexing="truncate"))
+
+
+def dense_config(config: dict, static: bool = False) -> dict:
+    """The config of DenseBEV, without its type, for a reference file's config, with the numerics of the authors."""
+    parts = lifting_config(config)
     if static:
         return parts | dict(bev_encoder=dict(type="ResNetUNet"),
                             head=dict(type="SegmentationHead", classes=config.get("n_classes", 2)))
