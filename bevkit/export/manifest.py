@@ -12,7 +12,14 @@ import bevkit
 from bevkit.export.graph import meaning_of
 from bevkit.export.onnx import OPSET
 from bevkit.models.architectures import Architecture, DenseBEV, SparseDetector
-from bevkit.models.coders import CenterPointCoder, ForecastCoder, InstanceFlowCoder, MapCoder, QueryBoxCoder
+from bevkit.models.coders import (
+    CenterPointCoder,
+    ForecastCoder,
+    InstanceFlowCoder,
+    InstanceQueryCoder,
+    MapCoder,
+    QueryBoxCoder,
+)
 from bevkit.models.temporal import AlignAndStack, HistoryStack, RecurrentMemory
 from bevkit.models.view_transformers import BEVFormer, ForwardBackward, LiftSplat, MatrixVT
 from bevkit.models.view_transformers.forward_backward import VISIBLE_MARGIN
@@ -88,6 +95,11 @@ def _(part: HistoryStack, plan: object = None) -> dict[str, Any]:
 def _(part: InstanceFlowCoder, plan: object = None) -> dict[str, Any]:
     return dict(type="InstanceFlowCoder", center_threshold=part.center_threshold, nms_kernel=part.nms_kernel,
                 max_centers=part.max_centers)
+
+
+@settings.register
+def _(part: InstanceQueryCoder, plan: object = None) -> dict[str, Any]:
+    return dict(type="InstanceQueryCoder", threshold=part.threshold)
 
 
 @settings.register

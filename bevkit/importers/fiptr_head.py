@@ -48,7 +48,8 @@ def branch_rules() -> list[Rule]:
 
 def future_rules(target: Mapping[str, Any]) -> list[Rule]:
     """Rules of the layers from map to map, which the authors count through over all frames."""
-    places = sorted({tuple(map(int, name.split(".")[2:4])) for name in target if name.startswith("head.future_layers.")})
+    ours = [name for name in target if name.startswith("head.future_layers.")]
+    places = sorted({tuple(map(int, name.split(".")[2:4])) for name in ours})
     rules = []
     for index, (frame, layer) in enumerate(places):
         old, new = HEAD + rf"future_decoder\.layers\.{index}", f"head.future_layers.{frame}.{layer}"

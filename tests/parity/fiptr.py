@@ -61,4 +61,5 @@ def our_names(count: int) -> list[str]:
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
     """Largest difference relative to the authors' largest value."""
     assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
-    return float((ours.detach() - theirs.float()).abs().max() / theirs.float().abs().max().clamp(min=torch.finfo().tiny))
+    theirs = theirs.float()
+    return float((ours.detach() - theirs).abs().max() / theirs.abs().max().clamp(min=torch.finfo().tiny))

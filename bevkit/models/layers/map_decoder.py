@@ -1,4 +1,4 @@
-"""Learned queries look for objects on the map, layer by layer with a better idea of where (Deformable DETR, ICLR 2021)."""
+"""Deformable DETR (ICLR 2021) on a map: queries look for objects, layer by layer with a better idea of where."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ class InstanceQueryLoss(nn.Module):
     def __init__(self, mask_weight: float = 10.0, dice_weight: float = 1.0, flow_weight: float = 0.1,
                  query: Any = None, ignore: float = 255.0) -> None:
         super().__init__()
-        self.mask_weight, self.dice_weight, self.flow_weight, self.ignore = mask_weight, dice_weight, flow_weight, ignore
+        self.mask_weight, self.dice_weight, self.flow_weight = mask_weight, dice_weight, flow_weight
+        self.ignore = ignore
         self.query = built(query) or QueryLoss()
 
     def forward(self, raw: InstanceOutput, targets: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bevkit.models.losses.common import at_least_float32
@@ -36,11 +37,11 @@ def flow_with_rest(flow: Tensor, target: Tensor, ignore: float = 255.0) -> Tenso
     Args: flow, target [B T 2 Y X]; a number that is ``ignore`` belongs to no object.
 
     Returns:
-        the sum of both means (smooth L1), averaged over the frames.
+        both means (smooth L1), summed over the frames.
     """
     flow = at_least_float32(flow)
     known = target != ignore
-    loss = torch.nn.functional.smooth_l1_loss(flow, torch.where(known, target, 0.0).to(flow), reduction="none")
+    loss = F.smooth_l1_loss(flow, torch.where(known, target, 0.0).to(flow), reduction="none")
     loss, known = loss.transpose(0, 1).flatten(1), known.transpose(0, 1).flatten(1)  # [T numbers]
     parts = [torch.where(part, loss, 0.0).sum(dim=1) / part.sum(dim=1).clamp(min=1) for part in (known, ~known)]
-    return (parts[0] + parts[1]).mean()
+    return (parts[0] + parts[1]).sum()
