@@ -30,7 +30,7 @@ def build(config: dict[str, Any], **options: Any) -> nn.ModuleDict:
     head = FipTRHead(grid, channels, config["future_frame"], config["num_query"], config["decoder_layers"],
                      config["future_layer"], config["num_heads"], config["num_points"],
                      config["feedforward_channels"], config["num_classes"], config["num_reg_fcs"], dropout=0.0,
-                     bounds=config.get("pc_range"), **{"keep_position": True, **options})
+                     **{"bounds": config["pc_range"], "keep_position": True, **options})
     return nn.ModuleDict(dict(bev_encoder=encoder, head=head))
 
 

@@ -3,11 +3,12 @@ time (FipTR, ECCV 2024, section 3.4)."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from bevkit.geometry.box_codes import code_from_boxes
 from bevkit.models.coders.boxes import probabilities
 from bevkit.registry import MODELS, built
 from bevkit.structures import BEVClip, BEVGrid, FutureInstances
@@ -24,6 +25,15 @@ class ScoresAndMasks(Protocol):
 
     @property
     def flow(self) -> Tensor: ...
+
+
+class FlawlessOutput(NamedTuple):
+    """Raw outputs that decode to the truth."""
+
+    scores: Tensor
+    boxes: Tensor
+    masks: Tensor
+    flow: Tensor
 
 
 @MODELS.register_module()
@@ -64,3 +74,16 @@ class InstanceQueryCoder:
         ids = torch.where(occupied, there.cumsum(0)[query], 0)
         present = torch.zeros_like(flow[:1])  # where the present came from was not asked
         return FutureInstances(ids, probability, torch.cat((present, flow)))
+
+    def flawless(self, targets: dict[str, Tensor]) -> FlawlessOutput:
+        """Returns raw outputs whose A queries each say one instance of the batched targets of `encode`.
+
+        What `decode` makes of it differs from the truth where masks overlap: who vanishes keeps its last mask, which
+        another may drive over.
+        """
+        labels = targets["labels"]  # [B A]
+        classes = torch.arange(int(labels.max().clamp(min=0)) + 1, device=labels.device)
+        scores = torch.where(labels.unsqueeze(-1) == classes, 6.0, -20.0)  # [B A K]
+        boxes = torch.where(labels.unsqueeze(-1) >= 0, targets["boxes"], 1.0).nan_to_num()
+        return FlawlessOutput(scores[None], code_from_boxes(boxes)[None], torch.where(targets["masks"] > 0, 9.0, -9.0),
+                              torch.where(targets["flow"] == 255.0, 0.0, targets["flow"]))
