@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bevkit.geometry.rigid import motion_vector
+from bevkit.geometry.rigid import inverse, motion_vector
 
 
 def planar(a_from_b: Tensor) -> Tensor:
@@ -52,6 +54,25 @@ def affine_theta_fiery(now_from_past: Tensor, extent: tuple[float, float]) -> Te
     cos, sin = yaw.cos(), yaw.sin()
     entries = (cos, sin, -tx / extent[0], -sin, cos, ty / extent[1])
     return torch.stack(entries, dim=-1).reshape(*yaw.shape, 2, 3)
+
+
+def affine_theta_fiptr(now_from_past: Tensor, axes: Sequence[tuple[float, float, float]]) -> Tensor:
+    """Plans the warp with the numerics of FipTR, which its released weights have seen.
+
+    It takes the cells to be spread evenly from the centre of the first to the high edge of the map, but reads the map
+    where they would be if it were spread from edge to edge: at rest it is moved and stretched by up to a cell.
+
+    Args:
+        now_from_past: [* 4 4] ego motion.
+        axes: (low, high, step) in metres of x and of y.
+    """
+    metric_from_normal, normal_from_metric = (torch.eye(3).to(now_from_past) for _ in range(2))
+    for axis, (low, high, step) in enumerate(axes):
+        count = round((high - low) / step)
+        metric_from_normal[axis, axis] = (high - low - step / 2) / 2 * count / (count - 1)
+        metric_from_normal[axis, 2] = (low + high + step / 2) / 2
+        normal_from_metric[axis, axis] = (count - 1) / count / high
+    return (normal_from_metric @ planar(inverse(now_from_past)) @ metric_from_normal)[..., :2, :]
 
 
 def warp_affine(bev: Tensor, theta: Tensor, mode: str = "bilinear") -> Tensor:

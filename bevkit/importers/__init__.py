@@ -12,6 +12,7 @@ from bevkit.importers.bevdet import translate_bevdet
 from bevkit.importers.bevformer import translate_bevformer
 from bevkit.importers.centerpoint import translate_centerpoint, translate_old_centerpoint
 from bevkit.importers.fbbev import translate_fbbev
+from bevkit.importers.fiery import translate_beverse_motion, translate_fiery
 from bevkit.importers.hop import translate_hop
 from bevkit.importers.matrixvt import translate_matrixvt
 from bevkit.importers.powerbev import translate_powerbev
@@ -21,6 +22,7 @@ from bevkit.importers.sparsebev import translate_sparsebev
 IMPORTERS = {
     "bevdepth": translate_bevdepth, "bevdet": translate_bevdet, "bevformer": translate_bevformer,
     "centerpoint": translate_centerpoint, "centerpoint_before_1.0": translate_old_centerpoint,
+    "beverse_motion": translate_beverse_motion, "fiery": translate_fiery,
     "fbbev": translate_fbbev, "hop": translate_hop, "matrixvt": translate_matrixvt, "powerbev": translate_powerbev,
     "sparsebev": translate_sparsebev,
 }

@@ -11,9 +11,15 @@ from torch import Tensor
 from bevkit.importers.base import Rule, Translation, translate
 
 _IMAGE = r"(?:model\.)?encoder\."
+DECODER = r"(?:model\.)?decoder\."
 # Weights between the losses: Lightning checkpoints hold them, plain ones do not.
 _WEIGHTS = ("head.segmentation_weight.log_variance", "head.flow_weight.log_variance")
 _GRID = "the configured grid stays; a checkpoint never changes it"
+# How FIERY, and PowerBEV after it, look at images and lift them.
+LIFTING_OPTIONS: dict[str, Any] = {
+    "image_encoder.backbone.padding": "static_same", "view_transformer.frustum": "corner",
+    "view_transformer.indexing": "truncate", "level_ego": True, "images.interpolation": "pil",
+    "images.pixel_origin": "corner"}
 
 # The authors' EfficientNet names, by kind of block: with an expansion before the depthwise convolution, or without.
 _EXPANDING = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
@@ -72,18 +78,26 @@ def _network_rules() -> list[Rule]:
     return rules
 
 
-def _static_rules() -> list[Rule]:
-    """Rules of the single-frame decoder."""
-    decoder = r"(?:model\.)?decoder\."
-    up = decoder + r"up{}_skip\.upsample_layer\."
-    rules = [Rule(decoder + r"first_conv\.(.+)", r"bev_encoder.stem.0.\1", turned),
-             Rule(decoder + r"bn1\.(.+)", r"bev_encoder.stem.1.\1"),
-             Rule(decoder + r"segmentation_head\.(.+)", r"head.layers.\1", turned)]
+def decoder_rules(new: str) -> list[Rule]:
+    """Rules from FIERY's decoder, without its heads, to a `ResNetUNet` of a prefix, with the last dot."""
+    up = DECODER + r"up{}_skip\.upsample_layer\."
+    rules = [Rule(DECODER + r"first_conv\.(.+)", new + r"stem.0.\1", turned),
+             Rule(DECODER + r"bn1\.(.+)", new + r"stem.1.\1")]
     for number in (1, 2, 3):
-        rules += [Rule(decoder + rf"layer{number}\.(.+)", rf"bev_encoder.down.{number - 1}.\1", turned),
-                  Rule(up.format(number) + r"1\.(.+)", rf"bev_encoder.up.{3 - number}.0.\1", turned),
-                  Rule(up.format(number) + r"2\.(.+)", rf"bev_encoder.up.{3 - number}.1.\1")]
+        rules += [Rule(DECODER + rf"layer{number}\.(.+)", new + rf"down.{number - 1}.\1", turned),
+                  Rule(up.format(number) + r"1\.(.+)", new + rf"up.{3 - number}.0.\1", turned),
+                  Rule(up.format(number) + r"2\.(.+)", new + rf"up.{3 - number}.1.\1")]
     return rules
+
+
+def lifting_rules(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> list[Rule]:
+    """Rules of the image encoder and the lift, which FIERY and PowerBEV share; the frozen geometry is dropped."""
+    return [
+        Rule(r"(?:model\.)?(frustum|bev_resolution|bev_start_position|bev_dimension)", None, reason=_GRID),
+        *efficientnet_rules(state, target, _IMAGE + r"backbone\.", "image_encoder.backbone.model."),
+        Rule(_IMAGE + r"upsampling_layer\.conv\.(.+)", r"image_encoder.neck.mix.\1"),
+        Rule(_IMAGE + r"depth_layer\.(.+)", r"view_transformer.depth_net.\1"),
+    ]
 
 
 def translate_powerbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> Translation:
@@ -94,17 +108,13 @@ def translate_powerbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         target: entries of the bevkit model.
     """
     rules = [
-        Rule(r"(?:model\.)?(frustum|bev_resolution|bev_start_position|bev_dimension)", None, reason=_GRID),
-        *efficientnet_rules(state, target, _IMAGE + r"backbone\.", "image_encoder.backbone.model."),
-        Rule(_IMAGE + r"upsampling_layer\.conv\.(.+)", r"image_encoder.neck.mix.\1"),
-        Rule(_IMAGE + r"depth_layer\.(.+)", r"view_transformer.depth_net.\1"),
+        *lifting_rules(state, target),
         *_network_rules(),
-        *_static_rules(),
+        *decoder_rules("bev_encoder."),
+        Rule(DECODER + r"segmentation_head\.(.+)", r"head.layers.\1", turned),
         Rule(r"(?:model\.)?(segmentation|flow)_weight", r"head.\1_weight.log_variance"),
     ]
-    options: dict[str, Any] = {"image_encoder.backbone.padding": "static_same", "view_transformer.frustum": "corner",
-                               "view_transformer.indexing": "truncate", "level_ego": True,
-                               "images.interpolation": "pil", "images.pixel_origin": "corner"}
+    options = dict(LIFTING_OPTIONS)
     if any(re.match(r"(?:model\.)?stconv\.", name) for name in state):
         options["temporal.warp"] = "fiery"
     return translate(state, rules, options, optional=_WEIGHTS)

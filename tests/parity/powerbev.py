@@ -54,13 +54,18 @@ def image_encoder_config(name: str, neck_channels: int = 128) -> dict:
                 backbone=dict(type="TimmBackbone", model_name="tf_" + name.replace("-", "_"), padding="static_same"))
 
 
-def dense_config(config: dict, static: bool = False) -> dict:
-    """The config of DenseBEV, without its type, for a reference file's config, with the numerics of the authors."""
-    parts = dict(
+def lifting_config(config: dict) -> dict:
+    """Grid, image encoder and lift of DenseBEV for a reference file's config, with the numerics of the authors."""
+    return dict(
         grid=dict(x=config["x_bound"], y=config["y_bound"], z=config["z_bound"]),
         image_encoder=image_encoder_config(config["encoder"]),
         view_transformer=dict(type="LiftSplat", channels=config["context_channels"], depth=config["d_bound"],
                               image_size=config["image_size"], frustum="corner", indexing="truncate"))
+
+
+def dense_config(config: dict, static: bool = False) -> dict:
+    """The config of DenseBEV, without its type, for a reference file's config, with the numerics of the authors."""
+    parts = lifting_config(config)
     if static:
         return parts | dict(bev_encoder=dict(type="ResNetUNet"),
                             head=dict(type="SegmentationHead", classes=config.get("n_classes", 2)))

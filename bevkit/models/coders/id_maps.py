@@ -69,6 +69,40 @@ def forward_flow(ids: Tensor, next_in_this: Tensor) -> Tensor:
     return _written(ids, moved[step, index])
 
 
+def lasting_masks(ids: Tensor, count: int) -> Tensor:
+    """Returns the mask of every instance in every frame: [I S Y X] bool, of maps [S Y X] of the ids 1 .. I = count.
+
+    Who is missing in a frame stays as it was a frame before (FipTR, section 3.3); masks may then overlap.
+    """
+    masks = ids == torch.arange(1, count + 1, device=ids.device).view(-1, 1, 1, 1)
+    for step in range(1, len(ids)):
+        missing = ~masks[:, step].flatten(1).any(dim=1)
+        masks[missing, step] = masks[missing, step - 1]
+    return masks
+
+
+def flow_of_masks(masks: Tensor) -> Tensor:
+    """Returns where the instance of each cell was a frame ago: [S-1 2 Y X] float32, in cells, for the frames 1 .. S-1.
+
+    The vector from the centre of a mask to its centre a frame before stands on all its cells (FipTR, section 3.3);
+    `IGNORE` where there is no mask in one of both frames. Where masks overlap the instance of the highest number wins.
+
+    Args: masks [I S Y X] bool.
+    """
+    sizes = masks.sum(dim=(2, 3))  # [I S]
+    rows, columns = (torch.arange(count, device=masks.device) for count in masks.shape[2:])
+    sums = torch.stack(((masks.sum(dim=2) * columns).sum(-1), (masks.sum(dim=3) * rows).sum(-1)), dim=-1)  # [I S 2]
+    centers = sums.float() / sizes.unsqueeze(-1)
+    there = (sizes[:, 1:] > 0) & (sizes[:, :-1] > 0)  # [I S-1]
+    moves = torch.full((len(masks) + 1, *there.shape[1:], 2), float(IGNORE), device=masks.device)
+    moves[1:][there] = (centers[:, :-1] - centers[:, 1:])[there]
+    numbers = torch.arange(1, len(masks) + 1, dtype=torch.int16, device=masks.device).view(-1, 1) * there  # [I S-1]
+    none = masks.new_zeros(masks.shape[1] - 1, *masks.shape[2:], dtype=torch.int16)
+    top = torch.cat((none[None], masks[:, 1:] * numbers[..., None, None])).amax(dim=0).long()  # [S-1 Y X]
+    frame = torch.arange(len(top), device=masks.device).view(-1, 1, 1)
+    return moves[top, frame].permute(0, 3, 1, 2).contiguous()
+
+
 def centerness(ids: Tensor, sigma: float = 3.0) -> Tensor:
     """Returns bumps exp(-d^2 / sigma^2) [S 1 Y X] around the rounded centres, d in cells; the highest one wins."""
     maps = []

@@ -1,12 +1,13 @@
 """Label protocols: from the boxes of a clip to maps of instance ids.
 
-They differ in which vehicles a map shows, and where. `NativeMaps` draws the truth as it is. `PowerBEVMaps` and
-`FieryMaps` make the edits on which the published numbers of these systems rest; numbers of different protocols must
-not be compared.
+They differ in which vehicles a map shows, and where. `NativeMaps` draws the truth as it is. `PowerBEVMaps`,
+`FieryMaps` and `FipTRMaps` make the edits on which the published numbers of these systems rest; numbers of different
+protocols must not be compared.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -16,7 +17,8 @@ from torch import Tensor
 from bevkit.geometry import rigid
 from bevkit.geometry.boxes import corners
 from bevkit.geometry.raster import fill_polygons
-from bevkit.geometry.warp import affine_theta_fiery, warp_affine
+from bevkit.geometry.warp import affine_theta_fiery, affine_theta_fiptr, warp_affine
+from bevkit.models.coders.boxes import Range, inside
 from bevkit.registry import MODELS
 from bevkit.structures import BEVClip, BEVGrid, Boxes3D
 
@@ -26,11 +28,13 @@ class InstanceMaps(NamedTuple):
 
     Attributes:
         ids: [S Y X] int64, S = T+F frames oldest first, 0 = background.
+        tracks: [I] int64, the track id of each instance, in the order of the ids 1 .. I.
         to_present: [S 2 3] plans (`warp_affine`) that bring each map to the present; None: all are drawn there.
         to_previous: [S-1 2 3] plans that bring map t+1 to frame t; None: as above.
     """
 
     ids: Tensor
+    tracks: Tensor
     to_present: Tensor | None = None
     to_previous: Tensor | None = None
 
@@ -115,18 +119,28 @@ class NativeMaps:
 
     def __call__(self, clip: BEVClip, grid: BEVGrid) -> InstanceMaps:
         present_from_global = rigid.inverse(drawing_poses(clip, self.level_ego)[clip.past - 1])
-        ids: dict[int, int] = {}
-        maps = []
-        for frame, boxes in zip(clip.frames, frame_boxes(clip, self.drop_invisible)):
-            polygons = footprints(boxes, present_from_global @ frame.global_from_ego, self.level_ego)
-            maps.append(fill_polygons(grid.shape, grid.cells_from_metric(polygons),
-                                      number_tracks(boxes.track_ids, ids), self.rounding))
-        return InstanceMaps(torch.stack(maps))
+        return draw(grid, frame_boxes(clip, self.drop_invisible), present_from_global @ clip.global_from_ego,
+                    self.level_ego, self.rounding)
 
 
-def number_tracks(track_ids: Tensor, ids: dict[int, int]) -> Tensor:
-    """Returns consecutive ids [A] from 1 in order of first appearance, remembered in ``ids``."""
-    return torch.tensor([ids.setdefault(track, len(ids) + 1) for track in track_ids.tolist()], dtype=torch.int64)
+def draw(grid: BEVGrid, boxes: Sequence[Boxes3D], target_from_ego: Tensor, upright: bool, rounding: str,
+         scan: str = "y") -> InstanceMaps:
+    """Draws the boxes of S frames on a map each, ids counted from 1 in order of first appearance.
+
+    Args:
+        boxes: of every frame, each in its ego frame.
+        target_from_ego: [S 4 4], to the frames on whose x-y planes they are drawn.
+        upright: as in `footprints`.
+        rounding, scan: as in `bevkit.geometry.raster.fill_polygons`.
+    """
+    ids: dict[int, int] = {}
+    maps = []
+    for matrix, part in zip(target_from_ego, boxes):
+        numbers = torch.tensor([ids.setdefault(track, len(ids) + 1) for track in part.track_ids.tolist()],
+                               dtype=torch.int64)
+        cells = grid.cells_from_metric(footprints(part, matrix, upright))
+        maps.append(fill_polygons(grid.shape, cells, numbers, rounding, scan))
+    return InstanceMaps(torch.stack(maps), torch.tensor(list(ids), dtype=torch.int64))
 
 
 @MODELS.register_module()
@@ -134,7 +148,7 @@ def number_tracks(track_ids: Tensor, ids: dict[int, int]) -> Tensor:
 class FieryMaps:
     """Draws every frame in its own ego frame and warps it to the present by nearest sampling (FIERY, ICCV 2021).
 
-    FIERY, StretchBEV and BEVerse are trained and scored on such maps.
+    FIERY and StretchBEV are trained and scored on such maps.
 
     Attributes:
         level_ego: draw on the horizontal plane, as the authors do.
@@ -148,17 +162,45 @@ class FieryMaps:
 
     def __call__(self, clip: BEVClip, grid: BEVGrid) -> InstanceMaps:
         drawing_from_ego = rigid.inverse(drawing_poses(clip, self.level_ego)) @ clip.global_from_ego  # [S 4 4]
-        ids: dict[int, int] = {}
-        maps = []
-        for matrix, boxes in zip(drawing_from_ego, frame_boxes(clip, self.drop_invisible)):
-            polygons = footprints(boxes, matrix, self.level_ego)
-            maps.append(fill_polygons(grid.shape, grid.cells_from_metric(polygons),
-                                      number_tracks(boxes.track_ids, ids), self.rounding))
-        poses, extent = clip.global_from_ego, (grid.x[1], grid.y[1])  # the warp uses the full 3-D motion
-        present_from_frame = rigid.inverse(poses[clip.past - 1]) @ poses
-        previous_from_frame = rigid.inverse(poses[:-1]) @ poses[1:]
-        return InstanceMaps(torch.stack(maps), affine_theta_fiery(present_from_frame, extent),
-                            affine_theta_fiery(previous_from_frame, extent))
+        maps = draw(grid, frame_boxes(clip, self.drop_invisible), drawing_from_ego, self.level_ego, self.rounding)
+        extent = (grid.x[1], grid.y[1])
+        to_present, to_previous = (affine_theta_fiery(motion, extent) for motion in motions(clip))
+        return maps._replace(to_present=to_present, to_previous=to_previous)
+
+
+def motions(clip: BEVClip) -> tuple[Tensor, Tensor]:
+    """Returns present_from_frame [S 4 4] and previous_from_frame [S-1 4 4], the full motions in space."""
+    poses = clip.global_from_ego
+    return rigid.inverse(poses[clip.past - 1]) @ poses, rigid.inverse(poses[:-1]) @ poses[1:]
+
+
+@MODELS.register_module()
+@dataclass(frozen=True)
+class FipTRMaps:
+    """Draws every frame in its own ego frame and warps it to the present, as BEVerse and FipTR (ECCV 2024) do.
+
+    Unlike `FieryMaps` it draws on the plane of the ego frame, as it is tilted, only vehicles that have a class, and
+    warps with FipTR's numerics.
+
+    Attributes:
+        drop_invisible: leave out boxes of visibility level 1, frame by frame.
+        rounding: how corners become cells (`bevkit.geometry.raster.ROUNDINGS`).
+        center_range: (x, y, z low, x, y, z high) metres in the ego frame of each frame; boxes with centres outside are
+            not drawn, as in the authors' training. None draws all, as in their tests.
+    """
+
+    drop_invisible: bool = True
+    rounding: str = "edge"
+    center_range: Range | None = None
+
+    def __call__(self, clip: BEVClip, grid: BEVGrid) -> InstanceMaps:
+        boxes = [part[part.labels >= 0] for part in frame_boxes(clip, self.drop_invisible)]
+        if self.center_range is not None:
+            boxes = [part[inside(part.centers, self.center_range)] for part in boxes]
+        unmoved = torch.eye(4, dtype=torch.float64).expand(len(boxes), 4, 4)
+        maps = draw(grid, boxes, unmoved, upright=False, rounding=self.rounding, scan="x")
+        to_present, to_previous = (affine_theta_fiptr(motion, (grid.x, grid.y)) for motion in motions(clip))
+        return maps._replace(to_present=to_present, to_previous=to_previous)
 
 
 @MODELS.register_module()
@@ -190,8 +232,9 @@ class PowerBEVMaps:
         drawn[clip.past:] &= drawn[: clip.past].any(dim=0)
         ids = torch.arange(1, len(columns) + 1)
         cells = grid.cells_from_metric(polygons)
-        return InstanceMaps(torch.stack([fill_polygons(grid.shape, cells[step, keep], ids[keep], self.rounding)
-                                         for step, keep in enumerate(drawn)]))
+        maps = [fill_polygons(grid.shape, cells[step, keep], ids[keep], self.rounding)
+                for step, keep in enumerate(drawn)]
+        return InstanceMaps(torch.stack(maps), torch.tensor(list(columns), dtype=torch.int64))
 
     def _accepted(self, clip: BEVClip) -> dict[int, int]:
         """Returns the track ids of the vehicles seen up to the present, numbered from 0 in order of acceptance."""
@@ -240,11 +283,11 @@ class PowerBEVMaps:
         return ((polygons >= low) & (polygons <= high)).flatten(-2).all(dim=-1)
 
 
-_NAMED = {"native": NativeMaps, "powerbev": PowerBEVMaps, "fiery": FieryMaps}
+_NAMED = {"native": NativeMaps, "powerbev": PowerBEVMaps, "fiery": FieryMaps, "fiptr": FipTRMaps}
 
 
 def build_protocol(protocol: str | dict | LabelProtocol) -> LabelProtocol:
-    """Returns a label protocol by its name (native, powerbev, fiery), its config, or itself."""
+    """Returns a label protocol by its name (native, powerbev, fiery, fiptr), its config, or itself."""
     if isinstance(protocol, str):
         if protocol not in _NAMED:
             raise ValueError(f"protocol: expected one of {sorted(_NAMED)} or a config dict, got {protocol!r}")

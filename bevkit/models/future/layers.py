@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bevkit.models.layers import even_sized
+
 Scale = Literal["same", "down", "up"]
 
 
@@ -32,7 +34,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         branch = F.leaky_relu(self.norm(self.conv(x)), 0.01)
         if self.scale == "down":
-            x = F.max_pool2d(_even(x), 2)  # odd sizes round up, as in the branch
+            x = F.max_pool2d(even_sized(x), 2)  # odd sizes round up, as in the branch
         elif self.scale == "up":
             x = F.interpolate(x, size=branch.shape[-2:], mode="bilinear", align_corners=False)
         return branch + (x if self.skip is None else self.skip(x))
@@ -97,18 +99,6 @@ def _chain(channels: Sequence[int], norm_momentum: float, down: int = -1, up: in
         return "down" if index == down else "up" if index == up else "same"
     return nn.Sequential(*[ResidualBlock(a, b, scale(index), norm_momentum)
                            for index, (a, b) in enumerate(zip(channels, channels[1:]))])
-
-
-def _even(x: Tensor) -> Tensor:
-    """Appends zeros where a map has an odd number of rows or columns.
-
-    Not by padding: ONNX Runtime fuses a padding into the max pooling behind it, which then ignores the zeros.
-    """
-    if x.shape[-2] % 2:
-        x = torch.cat((x, torch.zeros_like(x[..., -1:, :])), dim=-2)
-    if x.shape[-1] % 2:
-        x = torch.cat((x, torch.zeros_like(x[..., -1:])), dim=-1)
-    return x
 
 
 def _resized(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -14,18 +14,21 @@ from bevkit.registry import MODELS
 
 @MODELS.register_module()
 class UpsampleConcat(nn.Module):
-    """Brings the coarser of two feature maps to the finer one's size and mixes both (Lift-Splat, FIERY, PowerBEV).
+    """Brings the coarser of two feature maps to the finer one's size and mixes both (Lift-Splat, FIERY, FipTR).
 
     Args:
         in_channels: channels of the two maps, finest first.
         in_strides: their strides; the output has the first.
         out_channels: channels of the one output.
         norm_momentum: momentum of the batch norms.
+        align_corners: lay the outermost cells of both maps on one another, not their edges, as FipTR's weights have
+            seen.
     """
 
     def __init__(self, in_channels: Sequence[int], in_strides: Sequence[int], out_channels: int = 128,
-                 norm_momentum: float = 0.1) -> None:
+                 norm_momentum: float = 0.1, align_corners: bool = False) -> None:
         super().__init__()
+        self.align_corners = align_corners
         if len(in_channels) != 2:
             raise ValueError(f"UpsampleConcat: expected two feature maps, got {len(in_channels)}; "
                              "give the backbone two out_strides")
@@ -42,7 +45,7 @@ class UpsampleConcat(nn.Module):
 
     def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         fine, coarse = features
-        coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=self.align_corners)
         return (self.mix(torch.cat((fine, coarse), dim=1)),)  # [M C H W]
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import timm
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 
+from bevkit.models.image.swin import pad_before_shift
 from bevkit.registry import MODELS
 
 Padding = Literal["native", "static_same"]
+Windows = Literal["native", "padded"]
 
 
 class StaticSameConv2d(nn.Conv2d):
@@ -64,19 +67,26 @@ class TimmBackbone(nn.Module):
         norm_eval: the batch norms keep the statistics they came with, in training too.
         frozen_stride: layers up to this stride keep their weights and statistics; 0 = all learn.
         checkpointing: compute each stage anew for its gradients, which spares memory.
+        windows: of a Swin transformer: ``"native"`` are timm's; with ``"padded"`` a map is padded to whole windows
+            before these are shifted, in the last stage too, as weights trained as detectors have seen (FipTR).
+        output_norm: a layer norm over the channels of each output, as a Swin transformer has in detectors.
+        model_options: further options of the timm model, such as ``dict(embed_dim=48)``.
     """
 
     def __init__(self, model_name: str, out_strides: Iterable[int] = (8, 16), pretrained: bool = False,
                  checkpoint: str | None = None, padding: Padding = "native", drop_path: float = 0.0,
                  norm_momentum: float | None = None, norm_eval: bool = False, frozen_stride: int = 0,
-                 checkpointing: bool = False) -> None:
+                 checkpointing: bool = False, windows: Windows = "native", output_norm: bool = False,
+                 model_options: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.strides = tuple(out_strides)
-        self.padding = padding
-        indices = _indices_of(model_name, self.strides)
+        self.padding, self.windows, self.output_norm = padding, windows, output_norm
+        options = _any_image_size(model_name) | (model_options or {})
+        info = _feature_info(model_name, options)
+        indices = _indices_of(model_name, info, self.strides)
         self.model = timm.create_model(
             model_name, features_only=True, out_indices=indices, pretrained=pretrained or checkpoint is not None,
-            **_any_image_size(model_name),
+            **options,
             pretrained_cfg_overlay=dict(file=checkpoint) if checkpoint is not None else None)
         self.channels: tuple[int, ...] = tuple(self.model.feature_info.channels())
         self._last_axis_is_channels = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
@@ -91,10 +101,16 @@ class TimmBackbone(nn.Module):
             pad_for_nominal_size(self.model, timm.get_pretrained_cfg(model_name).input_size[-1])
         elif padding != "native":
             raise ValueError(f"padding: expected 'native' or 'static_same', got {padding!r}")
+        if windows not in get_args(Windows) or windows == "padded" and not model_name.startswith("swin_"):
+            raise ValueError(f"windows: expected one of {get_args(Windows)}, 'padded' for a Swin transformer alone, "
+                             f"got {windows!r} for {model_name!r}")
+        if windows == "padded":
+            pad_before_shift(self.model)
+        self.norms = nn.ModuleList(nn.LayerNorm(count) for count in self.channels) if output_norm else None
         if norm_momentum is not None:
             for norm in _batch_norms(self.model):
                 norm.momentum = norm_momentum
-        self.frozen = _parts_up_to(self.model, model_name, frozen_stride)
+        self.frozen = _parts_up_to(self.model, model_name, info, frozen_stride)
         for part in self.frozen:
             part.requires_grad_(False)
         self.norm_eval = norm_eval
@@ -112,19 +128,28 @@ class TimmBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features = self.model(images)
-        if self._last_axis_is_channels:
+        if self.norms is not None:
+            if not self._last_axis_is_channels:
+                features = [feature.permute(0, 2, 3, 1) for feature in features]
+            features = [norm(feature) for norm, feature in zip(self.norms, features, strict=True)]
+        if self._last_axis_is_channels or self.norms is not None:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
         return tuple(features)  # each [M C h/stride w/stride]
 
 
-def _any_image_size(model_name: str) -> dict[str, bool]:
+def _any_image_size(model_name: str) -> dict[str, Any]:
     """Returns what lets a Swin transformer take images of another size than it was trained on."""
     return dict(strict_img_size=False) if model_name.startswith("swin_") else {}
 
 
-def _indices_of(model_name: str, strides: tuple[int, ...]) -> tuple[int, ...]:
+def _feature_info(model_name: str, options: dict[str, Any]) -> FeatureInfo:
+    """Returns what timm says of all features that a model offers."""
     with torch.device("meta"):
-        offered = timm.create_model(model_name, features_only=True).feature_info.reduction()
+        return timm.create_model(model_name, features_only=True, **options).feature_info
+
+
+def _indices_of(model_name: str, info: FeatureInfo, strides: tuple[int, ...]) -> tuple[int, ...]:
+    offered = info.reduction()
     if list(strides) != sorted(set(strides)) or not set(strides) <= set(offered):
         raise ValueError(f"out_strides: expected ascending strides out of {offered} for {model_name!r}, got {strides}")
     return tuple(offered.index(stride) for stride in strides)
@@ -134,12 +159,10 @@ def _batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
-def _parts_up_to(model: nn.Module, model_name: str, stride: int) -> list[nn.Module]:
+def _parts_up_to(model: nn.Module, model_name: str, info: FeatureInfo, stride: int) -> list[nn.Module]:
     """Returns the children of a timm model up to the last one that gives features at a stride; [] for stride 0."""
     if not stride:
         return []
-    with torch.device("meta"):
-        info = timm.create_model(model_name, features_only=True).feature_info
     ends = [name for name, offered in zip(info.module_name(), info.reduction()) if offered <= stride]
     names = [name for name, _ in model.named_children()]
     # A chain of stages ends inside of "blocks" ("blocks.2"): what lies before it is taken stage by stage.

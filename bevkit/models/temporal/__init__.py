@@ -4,5 +4,7 @@ from bevkit.models.temporal.base import RecurrentFusion, TemporalFusion, WindowF
 from bevkit.models.temporal.history import HistoryStack
 from bevkit.models.temporal.recurrent import RecurrentMemory
 from bevkit.models.temporal.spatiotemporal import AlignAndStack
+from bevkit.models.temporal.temporal_blocks import SpatioTemporalFusion
 
-__all__ = ["AlignAndStack", "HistoryStack", "RecurrentFusion", "RecurrentMemory", "TemporalFusion", "WindowFusion"]
+__all__ = ["AlignAndStack", "HistoryStack", "RecurrentFusion", "RecurrentMemory", "SpatioTemporalFusion",
+           "TemporalFusion", "WindowFusion"]

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from bevkit.geometry.rigid import inverse, motion_vector
-from bevkit.geometry.warp import affine_theta, affine_theta_fiery, warp_affine
+from bevkit.geometry.warp import affine_theta, affine_theta_fiery, affine_theta_fiptr, warp_affine
 from bevkit.models.temporal.base import WindowFusion
 from bevkit.registry import MODELS
 from bevkit.structures import BEVGrid, EgoMotion
 
-Warp = Literal["exact", "fiery", "low_edge"]
+Warp = Literal["exact", "fiery", "fiptr", "low_edge"]
 Order = Literal["oldest_first", "newest_first"]
 
 
@@ -38,7 +38,8 @@ class AlignAndStack(WindowFusion):
         in_channels: C, channels of one BEV map.
         past: S, number of past maps.
         ego_motion: append the six planes.
-        warp: ``"exact"``, or what released weights have seen: ``"fiery"`` (FIERY, PowerBEV), ``"low_edge"`` (BEVDet4D).
+        warp: ``"exact"``, or what released weights have seen: ``"fiery"`` (FIERY, PowerBEV), ``"fiptr"`` (FipTR),
+            ``"low_edge"`` (BEVDet4D).
         order: ``"oldest_first"``, the present last, or ``"newest_first"``.
     """
 
@@ -58,6 +59,8 @@ class AlignAndStack(WindowFusion):
         steps = torch.cat((now.new_zeros(len(now), 1, 6), motion_vector(next_from_this)), dim=1)
         if self.warp == "fiery":
             theta = affine_theta_fiery(accumulate_fiery(next_from_this), (self.grid.x[1], self.grid.y[1]))
+        elif self.warp == "fiptr":
+            theta = affine_theta_fiptr(accumulate_fiery(next_from_this), (self.grid.x, self.grid.y))
         else:
             theta = affine_theta(inverse(past) @ now, self.grid.cells_from_metric_matrix(), self.grid.shape,
                                  low_edge=self.warp == "low_edge")

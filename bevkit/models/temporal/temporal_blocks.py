@@ -1,0 +1,87 @@
+"""Temporal fusion by convolutions over space and time (FIERY, ICCV 2021, "Learning a temporal representation")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bevkit.models.layers import conv_norm_relu
+from bevkit.models.temporal.base import WindowFusion
+from bevkit.models.temporal.spatiotemporal import AlignAndStack, AlignPlan, Warp
+from bevkit.registry import MODELS
+from bevkit.structures import BEVGrid, EgoMotion
+
+
+class TemporalBlock(nn.Module):
+    """Mixes every frame of a sequence of maps with the one before it, and with the mean of both maps.
+
+    Three paths of half the channels, a causal convolution over 2 frames x 3 x 3 cells, one over 3 x 3 cells, and one of
+    single cells, are joined with the mean over both whole maps; a convolution of single cells aggregates them.
+
+    Only two frames meet at a time, so that every convolution is two-dimensional, over both frames' channels.
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        half, third = in_channels // 2, in_channels // 3
+        self.reduce = nn.ModuleList(conv_norm_relu(in_channels, half, 1) for _ in range(3))
+        self.motion = conv_norm_relu(2 * half, half, 3)
+        self.space = conv_norm_relu(half, half, 3)
+        self.pool = conv_norm_relu(in_channels, third, 1)
+        self.aggregate = conv_norm_relu(3 * half + third, channels, 1)
+        self.skip: nn.Module | None = None
+        if in_channels != channels:
+            self.skip = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Turns [B T C Y X], oldest first, into [B T C' Y X]."""
+        lead, frames = maps.shape[:2], maps.flatten(0, 1)  # [B*T C Y X]
+        motion, space, cell = (reduce(frames) for reduce in self.reduce)
+        motion = self.motion(with_previous(motion.unflatten(0, lead)).flatten(0, 1))
+        pooled = self.pool(mean_of_two(maps).flatten(0, 1)).expand(-1, -1, *maps.shape[-2:])
+        joined = self.aggregate(torch.cat((motion, self.space(space), cell, pooled), dim=1))  # [B*T C' Y X]
+        return (joined + (frames if self.skip is None else self.skip(frames))).unflatten(0, lead)
+
+
+def with_previous(maps: Tensor) -> Tensor:
+    """Puts before the channels of each frame those of the frame before, zeros for the first: [B T C Y X] -> 2C."""
+    before = torch.cat((torch.zeros_like(maps[:, :1]), maps[:, :-1]), dim=1)
+    return torch.cat((before, maps), dim=2)
+
+
+def mean_of_two(maps: Tensor) -> Tensor:
+    """Averages each frame [B T C Y X] with the one before it, over all cells: [B T C 1 1]; the first one alone."""
+    means = maps.mean(dim=(-2, -1), keepdim=True)
+    return torch.cat((means[:, :1], 0.5 * (means[:, :-1] + means[:, 1:])), dim=1)
+
+
+@MODELS.register_module()
+class SpatioTemporalFusion(WindowFusion):
+    """Moves past BEV maps under the present one and lets them meet in temporal blocks (FIERY, ICCV 2021).
+
+    Each block looks one frame back; S of them, so that the present, whose map is returned, has seen all of the past.
+
+    Args:
+        grid: of the BEV maps.
+        in_channels: C, channels of one BEV map.
+        past: S, number of past maps, 1 or more.
+        channels: C', of the fused map.
+        ego_motion, warp: as in `AlignAndStack`.
+    """
+
+    def __init__(self, grid: BEVGrid, in_channels: int, past: int = 2, channels: int = 64, ego_motion: bool = True,
+                 warp: Warp = "exact") -> None:
+        super().__init__()
+        if past < 1:
+            raise ValueError(f"past: expected 1 past map or more, got {past}; a model of single frames has temporal=None")
+        self.past, self.channels, self.warp = past, channels, warp
+        self.align = AlignAndStack(grid, in_channels, past, ego_motion, warp)
+        widths = [self.align.channels // (past + 1), *[channels] * past]
+        self.blocks = nn.Sequential(*[TemporalBlock(*pair) for pair in zip(widths, widths[1:])])
+
+    def plan(self, motion: EgoMotion) -> AlignPlan:
+        return self.align.plan(motion)
+
+    def forward(self, bev: Tensor, past: Tensor, *plan: Tensor) -> Tensor:
+        frames = self.align(bev, past, *plan).unflatten(1, (self.past + 1, -1))  # [B S+1 C+6 Y X]
+        return self.blocks(frames)[:, -1]
