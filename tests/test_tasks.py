@@ -9,7 +9,8 @@ from bevkit.cli.main import main
 from bevkit.engine.checkpoint import latest_checkpoint
 from tests.conftest import ROOT
 
-SCORES = {"sparsebev": {"nuscenes/NDS", "nuscenes/mAP"},
+SCORES = {"fiptr": {"instances/all/iou", "instances/all/vpq"},
+          "sparsebev": {"nuscenes/NDS", "nuscenes/mAP"},
           "videobev_forecast": {"nuscenes/NDS", "forecast/vehicle/minADE", "forecast/pedestrian/EPA"},
           "videobev_map": {"map/IoU/drivable", "map/IoU/vehicle", "map/mIoU"}}
 

@@ -45,16 +45,16 @@ class InstanceQueryCoder:
 
     Args:
         grid: of the maps; handed to ``labels``.
-        labels: object or config with ``encode``, which draws the truth; needed in training only.
+        labels: object or config with ``encode``, which draws the truth; `InstanceMaskCoder` by default.
         threshold: of an occupied cell. The authors' is 0.3, and 0.35 after class-balanced training.
     """
 
     def __init__(self, grid: BEVGrid, labels: Any = None, threshold: float = 0.3) -> None:
-        self.labels = built(labels, grid=grid)
+        self.labels = built(labels or dict(type="InstanceMaskCoder"), grid=grid)
         self.threshold = threshold
 
     def encode(self, clip: BEVClip) -> dict[str, Tensor]:
-        """Returns what ``labels`` draws: boxes, labels, masks and flow, as `InstanceQueryLoss` has them."""
+        """Returns what ``labels`` draws: boxes, labels, masks and flow, as `InstanceQueryLoss` has them, and instance."""
         targets: dict[str, Tensor] = self.labels.encode(clip)
         return targets
 
