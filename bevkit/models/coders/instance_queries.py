@@ -54,7 +54,7 @@ class InstanceQueryCoder:
         self.threshold = threshold
 
     def encode(self, clip: BEVClip) -> dict[str, Tensor]:
-        """Returns what ``labels`` draws: boxes, labels, masks and flow, as `InstanceQueryLoss` has them, and instance."""
+        """Returns what ``labels`` draws: what `InstanceQueryLoss` compares with, and instance for the metric."""
         targets: dict[str, Tensor] = self.labels.encode(clip)
         return targets
 
