@@ -54,7 +54,9 @@ def _aligned(fusion, grid, poses, times):
     past, now = poses[:-1], poses[-1]
     next_from_this = np.linalg.inv(poses[1:]) @ past  # [S 4 4]
     if fusion["warp"] == "fiery":
-        theta = _theta_fiery(next_from_this, grid)
+        theta = _theta_fiery(_accumulated(next_from_this), grid)
+    elif fusion["warp"] == "fiptr":
+        theta = _theta_fiptr(_accumulated(next_from_this), grid)
     else:
         theta = _theta(np.linalg.inv(past) @ now, grid, low_edge=fusion["warp"] == "low_edge")
     return dict(theta=theta, motion=np.concatenate((np.zeros((1, 6)), motion_vector(next_from_this))))
@@ -96,15 +98,31 @@ def motion_vector(motion):
     return np.concatenate((motion[:, :3, 3], np.stack((rx, ry, rz), axis=-1)), axis=-1)
 
 
-def _theta_fiery(next_from_this, grid):
-    """Accumulates motions [S 4 4] and writes them as FIERY does, whose released weights have seen it: [S 2 3]."""
+def _accumulated(next_from_this):
+    """Accumulates motions [S 4 4] to the present as FIERY and FipTR do, whose released weights have seen it."""
     accumulated = next_from_this.copy()
     for index in range(len(accumulated) - 2, -1, -1):
         accumulated[index] = next_from_this[index] @ accumulated[index + 1]
-    tx, ty, _, _, _, yaw = motion_vector(accumulated).T
+    return accumulated
+
+
+def _theta_fiery(now_from_past, grid):
+    """Writes motions [S 4 4] as FIERY does: [S 2 3]."""
+    tx, ty, _, _, _, yaw = motion_vector(now_from_past).T
     cos, sin = np.cos(yaw), np.sin(yaw)
     entries = (cos, sin, -tx / grid["x"][1], -sin, cos, ty / grid["y"][1])
     return np.stack(entries, axis=-1).reshape(-1, 2, 3)
+
+
+def _theta_fiptr(now_from_past, grid):
+    """Writes motions [S 4 4] as FipTR does: [S 2 3]."""
+    low, high, step = (np.array([grid[axis][end] for axis in "xy"]) for end in range(3))
+    cells = np.array(grid["shape"][::-1])
+    metric_from_normal = np.diag((*(high - low - step / 2) / 2 * cells / (cells - 1), 1))
+    metric_from_normal[:2, 2] = (low + high + step / 2) / 2
+    normal_from_metric = np.diag((*(cells - 1) / cells / high, 1))
+    past_from_now = np.linalg.inv(now_from_past)[:, [0, 1, 3]][:, :, [0, 1, 3]]
+    return (normal_from_metric @ past_from_now @ metric_from_normal)[:, :2]
 
 
 def _bevformer(motion, grid, past, now):

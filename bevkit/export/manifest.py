@@ -15,12 +15,13 @@ from bevkit.models.architectures import Architecture, DenseBEV, SparseDetector
 from bevkit.models.coders import (
     CenterPointCoder,
     ForecastCoder,
+    InstanceCenterCoder,
     InstanceFlowCoder,
     InstanceQueryCoder,
     MapCoder,
     QueryBoxCoder,
 )
-from bevkit.models.temporal import AlignAndStack, HistoryStack, RecurrentMemory
+from bevkit.models.temporal import AlignAndStack, HistoryStack, RecurrentMemory, SpatioTemporalFusion
 from bevkit.models.view_transformers import BEVFormer, ForwardBackward, LiftSplat, MatrixVT
 from bevkit.models.view_transformers.forward_backward import VISIBLE_MARGIN
 
@@ -82,6 +83,11 @@ def _(part: AlignAndStack, plan: object = None) -> dict[str, Any]:
 
 
 @settings.register
+def _(part: SpatioTemporalFusion, plan: object = None) -> dict[str, Any]:
+    return settings(part.align)  # the plan is of the alignment alone
+
+
+@settings.register
 def _(part: RecurrentMemory, plan: object = None) -> dict[str, Any]:
     return dict(type="RecurrentMemory", instants=part.instants)
 
@@ -95,6 +101,12 @@ def _(part: HistoryStack, plan: object = None) -> dict[str, Any]:
 def _(part: InstanceFlowCoder, plan: object = None) -> dict[str, Any]:
     return dict(type="InstanceFlowCoder", center_threshold=part.center_threshold, nms_kernel=part.nms_kernel,
                 max_centers=part.max_centers)
+
+
+@settings.register
+def _(part: InstanceCenterCoder, plan: object = None) -> dict[str, Any]:
+    return dict(type="InstanceCenterCoder", center_threshold=part.center_threshold, nms_kernel=part.nms_kernel,
+                max_centers=part.max_centers, match_within=part.match_within)
 
 
 @settings.register

@@ -31,15 +31,16 @@ def folded(value: Tensor) -> Tensor:
     return value.permute(0, 2, 1, 4, 3).flatten(1, 2).contiguous() if value.ndim == 5 else value
 
 
-def _temporal_rules() -> list[Rule]:
+def temporal_rules(change: Change = folded) -> list[Rule]:
+    """Rules of the temporal blocks."""
     block = r"(?:model\.)?temporal_model\.model\.(\d+)\."
     places = {r"convolution_paths\.0\.0": "reduce.0", r"convolution_paths\.0\.1": "motion",
               r"convolution_paths\.1\.0": "reduce.1", r"convolution_paths\.1\.1": "space",
               r"convolution_paths\.2": "reduce.2", r"pyramid_pooling\.features\.0\.conv_bn_relu": "pool",
               r"aggregation\.0": "aggregate"}
-    rules = [Rule(block + rf"{old}\.{layer}\.(.+)", rf"temporal.blocks.\1.{new}.{index}.\2", folded)
+    rules = [Rule(block + rf"{old}\.{layer}\.(.+)", rf"temporal.blocks.\1.{new}.{index}.\2", change)
              for old, new in places.items() for layer, index in _CONV_NORM.items()]
-    return [*rules, Rule(block + r"projection\.(\d)\.(.+)", r"temporal.blocks.\1.skip.\2.\3", folded)]
+    return [*rules, Rule(block + r"projection\.(\d)\.(.+)", r"temporal.blocks.\1.skip.\2.\3", change)]
 
 
 def _distribution_rules(start: str, change: Change) -> list[Rule]:
@@ -69,7 +70,7 @@ def translate_fiery(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> T
     future = r"(?:model\.)?future_prediction\."
     rules = [
         *lifting_rules(state, target),
-        *_temporal_rules(),
+        *temporal_rules(),
         *_distribution_rules(r"(?:model\.)?", turned),
         *_unit_rules(future + "spatial_grus", turned),
         *[Rule(future + rf"res_blocks\.(\d+)\.(\d+)\.{old}\.(.+)", rf"head.predictor.blocks.\1.\2.{new}.\3", turned)

@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
+from bevkit.importers.fiery import folded, temporal_rules
+from bevkit.importers.powerbev import turned
 
 _FRUSTUM = "the configured cameras and depths stay; a checkpoint never changes them"
 _COMPUTED = "follows from the window's size"
@@ -52,6 +54,14 @@ def _numbers(state: Mapping[str, Tensor], pattern: str) -> list[int]:
     return sorted({int(match[1]) for name in state if (match := re.fullmatch(pattern, name))})
 
 
+def folded_alone(value: Tensor) -> Tensor:
+    """Turns a kernel [O I T Y X] over T frames into one over the channels of these frames [O T*I Y X].
+
+    The authors' maps are [Y X] as ours; FIERY's are not.
+    """
+    return turned(folded(value))
+
+
 def fiptr_front_rules(state: Mapping[str, Tensor]) -> tuple[list[Rule], dict[str, Any]]:
     """Returns the rules of all that comes before the head, and the options that these weights want.
 
@@ -63,11 +73,12 @@ def fiptr_front_rules(state: Mapping[str, Tensor]) -> tuple[list[Rule], dict[str
         Rule(r"img_neck\.up\.conv\.(.+)", r"image_encoder.neck.mix.\1"),
         Rule(r"transformer\.frustum", None, reason=_FRUSTUM),
         Rule(r"transformer\.depthnet\.(.+)", r"view_transformer.depth_net.\1"),
+        *temporal_rules(folded_alone),
     ]
     options: dict[str, Any] = {
         "image_encoder.backbone.windows": "padded", "image_encoder.backbone.output_norm": True,
         "image_encoder.neck.align_corners": True, "view_transformer.frustum": "corner",
-        "view_transformer.indexing": "truncate",
+        "view_transformer.indexing": "truncate", "temporal.warp": "fiptr", "temporal.residual": True,
     }
     return rules, options
 

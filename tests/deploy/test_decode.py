@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bevkit.export.manifest import settings
-from bevkit.models.coders import InstanceFlowCoder, InstanceQueryCoder
+from bevkit.models.coders import InstanceFlowCoder
 from bevkit.structures import BEVGrid
 from tests.parity.test_postprocess import POWERBEV, powerbev_case
 
@@ -47,35 +46,6 @@ def test_random_outputs(grid):
     assert check(InstanceFlowCoder(grid), SimpleNamespace(segmentation=segmentation, flow=flow)) > 5
 
 
-def query_outputs(generator: torch.Generator, frames: int = 3, shape: tuple[int, int] = (9, 14)) -> SimpleNamespace:
-    return SimpleNamespace(scores=3 * torch.randn(2, 3, 30, 7, generator=generator),
-                           masks=4 * torch.randn(3, 30, frames, *shape, generator=generator) - 6,
-                           flow=torch.randn(3, frames - 1, 2, *shape, generator=generator))
-
-
-@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.6])
-def test_queries(threshold):
-    raw = query_outputs(torch.Generator().manual_seed(0))
-    raw.scores[:, 1] -= 99  # no sure query
-    raw.masks[2, :, 1:] -= 99  # nothing there any more
-    coder = InstanceQueryCoder(BEVGrid(x=(0, 14, 1), y=(0, 9, 1)), threshold=threshold)
-    found = []
-    for sample, result in enumerate(coder.decode(raw)):
-        ids = vehicle.decode_queries(raw.scores[:, sample].numpy(), raw.masks[sample].numpy(), threshold)
-        assert ids.dtype == np.int64 and np.array_equal(ids, result.ids.numpy())
-        found.append(int(ids.max()))
-    assert found[0] > 3 and found[1] == 0 and found[2] > 1
-
-
-def test_a_stream_decodes_queries_by_its_manifest():
-    stream = __import__("stream")
-    raw, coder = query_outputs(torch.Generator().manual_seed(1)), InstanceQueryCoder(BEVGrid(x=(0, 1, 1), y=(0, 1, 1)))
-    raw = SimpleNamespace(scores=raw.scores[:, :1], masks=raw.masks[:1], flow=raw.flow[:1])
-    outputs = {name: value.numpy() for name, value in vars(raw).items()}
-    ids = stream.decoded(outputs, dict(decode=settings(coder)))
-    assert np.array_equal(ids, coder.decode(raw)[0].ids.numpy()) and ids.max() > 3
-
-
 def test_needs_neither_torch_nor_bevkit():
     code = f"import sys; sys.path.insert(0, {str(DEPLOY)!r}); import decode; " \
            "assert not {'torch', 'bevkit', 'scipy'} & set(sys.modules)"
@@ -87,5 +57,3 @@ def test_refusals():
         vehicle.decode(np.zeros((3, 2, 4, 4)), np.zeros((3, 2, 4, 4)), 22)
     with pytest.raises(ValueError, match="one sample"):
         vehicle.decode(np.zeros((1, 3, 2, 4, 4)), np.zeros((1, 3, 2, 4, 4)), 7)
-    with pytest.raises(ValueError, match="one sample"):
-        vehicle.decode_queries(np.zeros((2, 1, 5, 7)), np.zeros((1, 5, 3, 4, 4)), 0.3)

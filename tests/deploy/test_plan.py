@@ -80,7 +80,7 @@ def test_a_rig_that_does_not_fit_the_tables_is_refused():
                             (rolled @ rig.ego_from_camera).numpy())
 
 
-@pytest.mark.parametrize("warp", ["exact", "fiery"])
+@pytest.mark.parametrize("warp", ["exact", "fiery", "fiptr"])
 def test_temporal_plan_is_the_toolkits(warp):
     model = tiny_model(temporal=dict(type="AlignAndStack", past=2, warp=warp))
     steps = torch.tensor([[0, 0, 0, 0, 0, 2.9], [1.2, 0.1, 0.02, 0.01, -0.02, 0.1], [2.5, 0.4, 0.0, -0.01, 0.01, 0.35]],

@@ -39,16 +39,20 @@ HEADS: dict[str, dict[str, Any]] = {
     "CenterPointHead": BASE["head"],
     "PowerBEVHead": dict(type="PowerBEVHead", frames=PAST, future=FUTURE, num_features=(2, 3), latent_dim=8,
                          num_blocks=2, coder=dict(type="InstanceFlowCoder", nms_kernel=5)),
+    "FieryHead": dict(type="FieryHead", future=FUTURE, latent_dim=4, coder=dict(type="InstanceCenterCoder"),
+                      decoder=dict(type="ResNetUNet", stages=(8, 8, 8), blocks=(1, 1, 1)),
+                      predictor=dict(type="ConvGRUPredictor", units=1, bottlenecks=1)),
 }
 FUSIONS: dict[str, dict[str, Any]] = {
     "parallel": dict(type="AlignAndStack", past=PAST - 1, ego_motion=False, order="newest_first"),
     "recurrent": dict(type="RecurrentMemory"),
     "history": dict(type="HistoryStack", past=2),
+    "space-time": dict(type="SpatioTemporalFusion", past=PAST - 1, channels=8),
 }
-RESULTS = {"CenterPointHead": Detections3D, "PowerBEVHead": FutureInstances}
+RESULTS = {"CenterPointHead": Detections3D, "PowerBEVHead": FutureInstances, "FieryHead": FutureInstances}
 PAIRS = [(view, head, None) for view in VIEW_TRANSFORMERS for head in HEADS]
 PAIRS += [(view, "CenterPointHead", fusion) for view in VIEW_TRANSFORMERS for fusion in FUSIONS]
-PAIRS += [("LiftSplat", "PowerBEVHead", fusion) for fusion in FUSIONS]
+PAIRS += [("LiftSplat", head, fusion) for head in ("PowerBEVHead", "FieryHead") for fusion in FUSIONS]
 
 
 def build(view: str, head: str, fusion: str | None = None, **changes: Any) -> DenseBEV:
@@ -167,14 +171,15 @@ def test_a_stream_that_begins_anew_beside_another_forgets_its_own_past_alone(fus
 
 @torch.no_grad()
 @pytest.mark.parametrize(("view", "fusion"), [  # a clip that shows a frame twice lets BEVFormer look at it twice
-    ("LiftSplat", "parallel"), ("LiftSplat", "recurrent"), ("LiftSplat", "history"), ("BEVFormer", "recurrent")])
+    ("LiftSplat", "parallel"), ("LiftSplat", "recurrent"), ("LiftSplat", "history"), ("BEVFormer", "recurrent"),
+    ("LiftSplat", "space-time")])
 def test_the_second_instant_has_the_first_for_all_its_past(view, fusion):
     model = build(view, "CenterPointHead", fusion).eval()
     batch = batch_for(model)
     first, second, _ = instants_of(batch)
     _, state = model.stream(first, None)
     found, _ = model.stream(second, state)
-    frames = [0, 0, 1] if fusion == "parallel" else [0, 1]
+    frames = [0, 0, 1] if fusion in ("parallel", "space-time") else [0, 1]
     clip = replace(batch, images=batch.images[:, frames], rig=batch.rig[:, frames],
                    global_from_ego=batch.global_from_ego[:, frames], timestamps=batch.timestamps[:, frames],
                    boxes=[[row[index] for index in frames] for row in batch.boxes],

@@ -43,7 +43,7 @@ def load_translated(model: nn.Module, state: dict[str, Tensor], but_for: tuple[s
 def poses_of(motions: Tensor) -> Tensor:
     """Poses [B T 4 4] whose steps are the authors' ego motions [B T 6]: inverse(pose[t+1]) @ pose[t]."""
     steps = motion_matrix(motions)
-    poses = [torch.eye(4).expand(len(motions), 4, 4)]
+    poses = [torch.eye(4, dtype=motions.dtype).expand(len(motions), 4, 4)]
     for index in range(motions.shape[1] - 1):
         poses.append(poses[-1] @ inverse(steps[:, index]))
     return torch.stack(poses, dim=1)

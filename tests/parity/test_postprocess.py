@@ -12,6 +12,7 @@ from bevkit.models.coders.id_maps import trajectories
 from bevkit.structures import BEVGrid
 
 POWERBEV = ["pb_post_long", "pb_post_short", "pb_post_rect"]
+FIERY = ["fiery_post_long", "fiery_post_rect"]
 
 
 def grid_of(config: dict) -> BEVGrid:
@@ -62,17 +63,21 @@ def test_powerbev_trajectories(golden, name):
         torch.testing.assert_close(path.float(), value, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["fiery_post_long", "fiery_post_rect"])
-def test_fiery_association(golden, name):
-    data = golden(f"instance/{name}.npz")
+def fiery_case(data: dict) -> tuple[InstanceCenterCoder, SimpleNamespace]:
+    """Authors' maps are [X Y]; their vectors are (row, column) = (x, y), as ours."""
     config = data["meta"]["config"]
     coder = InstanceCenterCoder(BEVGrid(x=(0.0, config["bev_rows"], 1.0), y=(0.0, config["bev_cols"], 1.0)),
                                 center_threshold=config["conf_threshold"], nms_kernel=config["nms_kernel_size"],
                                 max_centers=config["max_n_instance_centers"], match_within=config["matching_threshold"])
-    # Authors' maps are [X Y]; their vectors are (row, column) = (x, y), as ours.
-    raw = SimpleNamespace(**{ours: data[theirs].float().transpose(-1, -2) for ours, theirs in [
+    return coder, SimpleNamespace(**{ours: data[theirs].float().transpose(-1, -2) for ours, theirs in [
         ("segmentation", "segmentation"), ("center", "instance_center"), ("offset", "instance_offset"),
         ("flow", "instance_flow")]})
+
+
+@pytest.mark.parametrize("name", FIERY)
+def test_fiery_association(golden, name):
+    data = golden(f"instance/{name}.npz")
+    coder, raw = fiery_case(data)
     for result, per_frame, expected in zip(coder.decode(raw), data["instance_ids_per_frame"], data["instance_ids"],
                                            strict=True):
         # Several new ids of one frame come in the order of a Python set from the authors.

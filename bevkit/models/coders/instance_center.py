@@ -17,7 +17,7 @@ from bevkit.structures import BEVClip, BEVGrid, FutureInstances
 
 class CentersAndFlow(Protocol):
     """Raw outputs for the frames t .. t+F: class logits [B F+1 K Y X], centerness [B F+1 1 Y X] in 0..1, offset to the
-    own centre and flow to the next frame [B F+1 2 Y X] in cells (x, y)."""
+    own centre and flow to the next frame [B F+1 2 Y X] in cells (x, y); no flow is read where no frame follows."""
 
     @property
     def segmentation(self) -> Tensor: ...
@@ -87,8 +87,8 @@ class InstanceCenterCoder:
 
     def decode(self, raw: CentersAndFlow) -> list[FutureInstances]:
         """Groups the cells of each frame around its centres, then links the frames: nearest centres after the flow."""
-        logits, center, offset, flow = (
-            value.detach().float() for value in (raw.segmentation, raw.center, raw.offset, raw.flow))
+        logits, center, offset = (value.detach().float() for value in (raw.segmentation, raw.center, raw.offset))
+        flow = raw.flow.detach().float() if logits.shape[1] > 1 else offset  # a single frame has nothing to be linked to
         probability, occupied = logits.softmax(dim=2)[:, :, VEHICLE], is_vehicle(logits)  # [B F+1 Y X]
         results = []
         for sample, heat in enumerate(center[:, :, 0]):
@@ -118,7 +118,8 @@ class InstanceCenterCoder:
             if not len(known) or not len(centers):
                 linked.append(now)
                 continue
-            distance = torch.cdist(expected[known], centers)
+            apart = expected[known][:, None] - centers  # [n n' 2]; not cdist, whose rounding depends on n
+            distance = (apart[..., 0] * apart[..., 0] + apart[..., 1] * apart[..., 1]).sqrt()
             pairs = [(int(known[i]), j + 1) for i, j in zip(*linear_sum_assignment(distance.cpu().numpy()))
                      if distance[i, j] < self.match_within]
             names = torch.zeros(len(centers) + 1, dtype=torch.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevkit.models.layers import conv_norm_relu
@@ -13,16 +14,21 @@ from bevkit.structures import BEVGrid, EgoMotion
 
 
 class TemporalBlock(nn.Module):
-    """Mixes every frame of a sequence of maps with the one before it, and with the mean of both maps.
+    """Mixes every frame of a sequence of maps with the one before it, and with means over both maps.
 
     Three paths of half the channels, a causal convolution over 2 frames x 3 x 3 cells, one over 3 x 3 cells, and one of
-    single cells, are joined with the mean over both whole maps; a convolution of single cells aggregates them.
+    single cells, are joined with the mean over both maps; a convolution of single cells aggregates them.
 
     Only two frames meet at a time, so that every convolution is two-dimensional, over both frames' channels.
+
+    Args:
+        in_channels, channels: C and C'.
+        pool_window: rows and columns of the windows over which means are taken; None: the whole map is one.
     """
 
-    def __init__(self, in_channels: int, channels: int) -> None:
+    def __init__(self, in_channels: int, channels: int, pool_window: tuple[int, int] | None = None) -> None:
         super().__init__()
+        self.pool_window = pool_window
         half, third = in_channels // 2, in_channels // 3
         self.reduce = nn.ModuleList(conv_norm_relu(in_channels, half, 1) for _ in range(3))
         self.motion = conv_norm_relu(2 * half, half, 3)
@@ -38,7 +44,11 @@ class TemporalBlock(nn.Module):
         lead, frames = maps.shape[:2], maps.flatten(0, 1)  # [B*T C Y X]
         motion, space, cell = (reduce(frames) for reduce in self.reduce)
         motion = self.motion(with_previous(motion.unflatten(0, lead)).flatten(0, 1))
-        pooled = self.pool(mean_of_two(maps).flatten(0, 1)).expand(-1, -1, *maps.shape[-2:])
+        pooled = self.pool(mean_of_two(maps, self.pool_window).flatten(0, 1))  # [B*T C/3 rows columns] of windows
+        if pooled.shape[-2:] == (1, 1):
+            pooled = pooled.expand(-1, -1, *maps.shape[-2:])
+        else:
+            pooled = F.interpolate(pooled, size=maps.shape[-2:], mode="bilinear", align_corners=True)
         joined = self.aggregate(torch.cat((motion, self.space(space), cell, pooled), dim=1))  # [B*T C' Y X]
         return (joined + (frames if self.skip is None else self.skip(frames))).unflatten(0, lead)
 
@@ -49,9 +59,16 @@ def with_previous(maps: Tensor) -> Tensor:
     return torch.cat((before, maps), dim=2)
 
 
-def mean_of_two(maps: Tensor) -> Tensor:
-    """Averages each frame [B T C Y X] with the one before it, over all cells: [B T C 1 1]; the first one alone."""
-    means = maps.mean(dim=(-2, -1), keepdim=True)
+def mean_of_two(maps: Tensor, window: tuple[int, int] | None = None) -> Tensor:
+    """Averages each frame [B T C Y X] with the one before it, over all cells: [B T C 1 1]; the first one alone.
+
+    With a window (rows, columns) over each of the windows that lie side by side from the first cell on; what is left
+    over at the high edges counts nowhere.
+    """
+    if window is None:
+        means = maps.mean(dim=(-2, -1), keepdim=True)
+    else:
+        means = F.avg_pool2d(maps.flatten(0, 1), window).unflatten(0, maps.shape[:2])
     return torch.cat((means[:, :1], 0.5 * (means[:, :-1] + means[:, 1:])), dim=1)
 
 
@@ -67,21 +84,36 @@ class SpatioTemporalFusion(WindowFusion):
         past: S, number of past maps, 1 or more.
         channels: C', of the fused map.
         ego_motion, warp: as in `AlignAndStack`.
+        pool_window: rows and columns over which the blocks take means. None takes the whole map; FipTR's weights have
+            seen windows smaller than their map.
+        residual: add the map of the present to the result, as FipTR does; needs C' = C.
+        norm_momentum: momentum of the batch norms.
     """
 
     def __init__(self, grid: BEVGrid, in_channels: int, past: int = 2, channels: int = 64, ego_motion: bool = True,
-                 warp: Warp = "exact") -> None:
+                 warp: Warp = "exact", pool_window: tuple[int, int] | None = None, residual: bool = False,
+                 norm_momentum: float = 0.1) -> None:
         super().__init__()
+        if residual and channels != in_channels:
+            raise ValueError(f"residual: expected as many channels as the map of a frame has, {in_channels}, got "
+                             f"{channels}")
+        if pool_window is not None and any(map(int.__gt__, pool_window, grid.shape)):
+            raise ValueError(f"pool_window: expected rows and columns on a map of {grid.shape}, got {pool_window}")
         if past < 1:
             raise ValueError(f"past: expected 1 past map or more, got {past}; a model of single frames has temporal=None")
-        self.past, self.channels, self.warp = past, channels, warp
+        self.past, self.channels, self.warp, self.residual = past, channels, warp, residual
+        self.pool_window = None if pool_window is None else tuple(pool_window)
         self.align = AlignAndStack(grid, in_channels, past, ego_motion, warp)
         widths = [self.align.channels // (past + 1), *[channels] * past]
-        self.blocks = nn.Sequential(*[TemporalBlock(*pair) for pair in zip(widths, widths[1:])])
+        self.blocks = nn.Sequential(*[TemporalBlock(*pair, self.pool_window) for pair in zip(widths, widths[1:])])
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = norm_momentum
 
     def plan(self, motion: EgoMotion) -> AlignPlan:
         return self.align.plan(motion)
 
     def forward(self, bev: Tensor, past: Tensor, *plan: Tensor) -> Tensor:
         frames = self.align(bev, past, *plan).unflatten(1, (self.past + 1, -1))  # [B S+1 C+6 Y X]
-        return self.blocks(frames)[:, -1]
+        fused = self.blocks(frames)[:, -1]
+        return fused + bev if self.residual else fused
