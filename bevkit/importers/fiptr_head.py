@@ -2,6 +2,7 @@
 
 The authors' maps have rows along y and columns along x in the ego frame, as bevkit's. Their boxes are those of
 mmdet3d before 1.0 (`importers.boxes`), and their classes the vehicles alone, in an order of their own.
+`fiptr_head_rules` gives the rules, to stand beside those of the front half; `translate_fiptr_head` applies them alone.
 """
 
 from __future__ import annotations
@@ -57,12 +58,10 @@ def future_rules(target: Mapping[str, Any]) -> list[Rule]:
     return rules
 
 
-def translate_fiptr_head(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> Translation:
-    """Renames the authors' entries for `DenseBEV` with a `ResidualFPN` and a `FipTRHead`, and turns boxes and classes.
+def fiptr_head_rules(target: Mapping[str, Any]) -> tuple[list[Rule], dict[str, Any]]:
+    """Returns the rules of the network on the BEV plane and the head, and the options that these weights want.
 
-    Args:
-        state: the authors' entries, of a whole model or of ``pts_bbox_head`` alone.
-        target: entries of the bevkit model.
+    Args: target, entries of the bevkit model.
     """
     position = HEAD + r"positional_encoding\."
     rules = [*encoder_rules(), *branch_rules(), *future_rules(target),
@@ -70,4 +69,14 @@ def translate_fiptr_head(state: Mapping[str, Tensor], target: Mapping[str, Any])
              Rule(position + r"col_embed\.weight", "head.position.columns", first_half),
              Rule(position + r"row_embed\.weight", "head.position.rows", second_half),
              Rule(HEAD + r"future_bev_embedding\.weight", "head.cells")]
-    return translate(state, rules, OPTIONS)
+    return rules, dict(OPTIONS)
+
+
+def translate_fiptr_head(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> Translation:
+    """Renames the authors' entries for `DenseBEV` with a `ResidualFPN` and a `FipTRHead`, and turns boxes and classes.
+
+    Args:
+        state: the authors' entries, of a whole model or of ``pts_bbox_head`` alone.
+        target: entries of the bevkit model.
+    """
+    return translate(state, *fiptr_head_rules(target))

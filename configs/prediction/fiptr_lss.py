@@ -13,7 +13,7 @@ _base_ = ["../_base_/fiptr.py"]
 
 model = dict(
     view_transformer=dict(type="LiftSplat", channels=64, depth=(1.0, 60.0, 1.0), image_size=(256, 704)),
-    temporal=dict(type="SpatioTemporalFusion", past=2, channels=64),
+    temporal=dict(type="SpatioTemporalFusion", past=2, channels=64, residual=True),
 )
 # FIERY's way to score 30 m x 30 m: the middle of this map.
 val_evaluator = dict(ranges={"100x100": None, "30x30": (15.0, 15.0)})

@@ -17,7 +17,7 @@ model = dict(
         backbone=dict(_delete_=True, type="TimmBackbone", model_name="regnety_002", out_strides=(8, 16),
                       norm_momentum=0.05)),
     view_transformer=dict(type="LiftSplat", channels=32, depth=(2.0, 34.0, 1.0), image_size=(112, 224)),
-    temporal=dict(type="SpatioTemporalFusion", past=2, channels=32),
+    temporal=dict(type="SpatioTemporalFusion", past=2, channels=32, residual=True),
     bev_encoder=dict(stages=(48, 64, 96), channels=64),
     head=dict(queries=60, layers=3, future_layers=2, heads=4, ffn_channels=128, dropout=0.0,
               coder=dict(labels=dict(protocol="powerbev", max_truth=60))),

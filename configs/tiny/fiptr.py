@@ -11,7 +11,7 @@ model = dict(
         neck=dict(out_channels=16),
         backbone=dict(_delete_=True, type="TimmBackbone", model_name="mobilenetv3_small_050", out_strides=(8, 16))),
     view_transformer=dict(type="LiftSplat", channels=8, depth=(2.0, 26.0, 2.0), image_size=(64, 96)),
-    temporal=dict(type="SpatioTemporalFusion", past=2, channels=8),
+    temporal=dict(type="SpatioTemporalFusion", past=2, channels=8, residual=True),
     bev_encoder=dict(stages=(16, 16, 32), channels=16, blocks=(1, 1, 1)),
     head=dict(queries=20, layers=2, future_layers=1, heads=4, points=2, ffn_channels=32),
 )
