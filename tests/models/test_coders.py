@@ -57,7 +57,8 @@ def traffic(seed: int, past: int = 3, future: int = 4, cars: int = 9) -> BEVClip
     return BEVClip(tuple(frames), past)
 
 
-def oracle(coder: InstanceFlowCoder | InstanceCenterCoder | InstanceQueryCoder, clips: list[BEVClip]) -> dict[str, float]:
+def oracle(coder: InstanceFlowCoder | InstanceCenterCoder | InstanceQueryCoder, clips: list[BEVClip]
+           ) -> dict[str, float]:
     targets = [coder.encode(clip) for clip in clips]
     batch = {name: torch.stack([target[name] for target in targets]) for name in targets[0]}
     results = coder.decode(coder.flawless(batch))
@@ -90,7 +91,7 @@ def test_decoding_masks_of_queries_scores_full_marks(protocol):
 
 @pytest.mark.parametrize("protocol", ["fiptr", "fiery"])
 def test_who_leaves_the_drawn_part_of_the_map_costs_queries_something(protocol):
-    """Frames drawn around where the ego will be show a part of the map; who leaves it keeps a last mask with a query."""
+    """Frames drawn around where the ego will be show a part of the map; who leaves it keeps its last mask."""
     coder = InstanceQueryCoder(GRID, labels=dict(type="InstanceMaskCoder", protocol=protocol))
     assert 100 > oracle(coder, [traffic(seed) for seed in range(4)])["vpq"] > 95
 
