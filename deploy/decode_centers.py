@@ -28,8 +28,9 @@ def decode_centers(outputs: dict[str, np.ndarray], coder: dict) -> np.ndarray:
         raise ValueError(f"decode_centers: expected segmentation [F+1 K Y X] and offset [F+1 2 Y X] of one sample, got "
                          f"{list(logits.shape)} and {list(offset.shape)}; take one sample of the batch")
     occupied = logits[:, VEHICLE] > np.delete(logits, VEHICLE, axis=1).max(axis=1)  # [F+1 Y X]
-    frames = [group(find_centers(frame[0], coder["nms_kernel"], coder["center_threshold"])[:coder["max_centers"]], *rest)
-              for frame, *rest in zip(heat, offset, occupied)]
+    centers = [find_centers(frame[0], coder["nms_kernel"], coder["center_threshold"])[:coder["max_centers"]]
+               for frame in heat]
+    frames = [group(*frame) for frame in zip(centers, offset, occupied)]
     linked, largest = frames[:1], int(frames[0].max())
     for step, ids in enumerate(frames[1:]):
         flow = np.asarray(outputs["flow"][step], dtype=np.float32)

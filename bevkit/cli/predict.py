@@ -7,7 +7,7 @@ and one page with all of them. The cameras show the true boxes, or, with a detec
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=40, metavar="N", help="keyframes a scene at most (default: 40)")
     parser.add_argument("--min-score", type=float, default=0.3, metavar="S",
                         help="a detector's boxes below are not shown (default: 0.3)")
+    parser.add_argument("--samples", type=int, default=0, metavar="S",
+                        help="also draw S possible futures, where the model knows of several (default: 0)")
     parser.add_argument("--whole-scene", action="store_true", help="also keyframes without a whole past (the first one "
                         "stands in) or a whole future (no truth is shown)")
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="where the pictures go")
@@ -48,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = examples(
         "bevkit predict configs/prediction/powerbev_long.py model.pth --version v1.0-mini --scene scene-0103",
         "bevkit predict configs/prediction/powerbev_long.py model.pth --scene scene-0103 --whole-scene --out pictures",
-        "bevkit predict configs/prediction/powerbev_short.py model.pth --scene scene-0916 --json scores.json")
+        "bevkit predict configs/prediction/powerbev_short.py model.pth --scene scene-0916 --json scores.json",
+        "bevkit predict configs/prediction/fiery_long.py model.pth --scene scene-0103 --samples 16")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,15 +63,21 @@ def run(args: argparse.Namespace) -> int:
 
     if args.count < 1:
         raise ValueError(f"--count: expected at least 1 keyframe, got {args.count}")
+    if args.samples < 0:
+        raise ValueError(f"--samples: expected 0 or more possible futures, got {args.samples}")
     cfg = load_config(args.config, args.set)
     choose_data(cfg, args)
     dataset = build_dataset(cfg, "test")
     # Truth is asked for clip by clip below: a clip may have none, and its pictures are wanted all the same.
     coder, dataset.target_coder = dataset.target_coder, None
     model = load_model(cfg, args.checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+    if args.samples and not hasattr(model.head, "samples"):
+        raise ValueError(f"--samples: expected a model that foresees several futures, such as FIERY, got a "
+                         f"{type(model.head).__name__}; leave the option out")
     figures, rows = [], []
     for scene, indices in scenes_of(dataset, bool(args.scene), args.count):
-        drawn, scored = draw_scene(scene, dataset, indices, model, coder, args.out / scene, args.min_score)
+        drawn, scored = draw_scene(scene, dataset, indices, model, coder, args.out / scene, args.min_score,
+                                   args.samples)
         figures += drawn
         rows += scored
     scenes = len({row["scene"] for row in rows})
@@ -114,21 +123,28 @@ def truth_of(clip: BEVClip, coder: Any) -> Tensor | None:
     return coder.encode(clip)["instance"]
 
 
-def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: Any, out: Path, min_score: float = 0.3
-               ) -> tuple[list[SceneFigure], list[dict[str, Any]]]:
-    """Predicts and draws clips of one scene: a PNG a keyframe and an animation; returns figures and scores."""
+def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: Any, out: Path, min_score: float = 0.3,
+               samples: int = 0) -> tuple[list[SceneFigure], list[dict[str, Any]]]:
+    """Predicts and draws clips of one scene: a PNG a keyframe and an animation; returns figures and scores.
+
+    With ``samples`` there is a second PNG a keyframe, of so many possible futures, and the score of the best of them.
+    """
+    import torch
     from rich.progress import track
 
     from bevkit.structures import BEVMaps, Detections3D, collate_clips
     from bevkit.visualization.bev import BEVCanvas
+    from bevkit.visualization.future import draw_spread
     from bevkit.visualization.paint import save_gif, save_png
     from bevkit.visualization.scenes import draw_clip, drive_figure
 
     canvas = BEVCanvas(model.grid, 597)  # two of them and a gap are as wide as the camera views
+    small = BEVCanvas(model.grid, 320)
     views, rows, liveliest, shown = [], [], None, "futures as fading trails"
     for index in track(indices, description=scene, console=console):
         clip = dataset[index]
-        prediction, keyframe = model.predict(**collate_clips([clip]))[0].to("cpu"), clip.present.meta["keyframe"]
+        batch, keyframe = collate_clips([clip]), clip.present.meta["keyframe"]
+        prediction = model.predict(**batch)[0].to("cpu")
         if isinstance(prediction, Detections3D):
             view, scores = draw_boxes(clip, prediction, canvas, f"keyframe {keyframe}", min_score)
             shown = "boxes"
@@ -139,6 +155,10 @@ def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: 
             truth = truth_of(clip, coder)
             view = draw_clip(clip, truth, prediction.ids, canvas, f"keyframe {keyframe}")
             scores = scores_of(prediction.ids, truth)
+            if samples:
+                futures = [future[0].ids.cpu() for future in model.sample_futures(**batch, count=samples)]
+                save_png(out / f"{keyframe:03d}_samples.png", draw_spread(small, prediction.ids, torch.stack(futures)))
+                scores.update(best_of(futures, truth))
             if truth is not None and (liveliest is None or events(truth) > events(liveliest[1])):
                 liveliest = (clip, truth, prediction.ids, dict(keyframe=keyframe, **scores))
         views.append(view)
@@ -211,6 +231,12 @@ def scores_of(prediction: Tensor, truth: Tensor | None) -> dict[str, float | Non
         return dict(VPQ=None, IoU=None)
     return dict(VPQ=100 * float(count_panoptic(prediction, truth).panoptic_quality[1]),
                 IoU=100 * float(count_segmentation(prediction > 0, truth > 0).iou[1]))
+
+
+def best_of(futures: Sequence[Tensor], truth: Tensor | None) -> dict[str, float | None]:
+    """Returns the best VPQ in percent among possible futures [F+1 Y X] of a clip, None likewise."""
+    found = [value for value in (scores_of(future, truth)["VPQ"] for future in futures) if value is not None]
+    return {f"best VPQ of {len(futures)}": max(found, default=None)}
 
 
 def cards_of(rows: list[dict[str, Any]]) -> list[Any]:

@@ -60,7 +60,8 @@ def affine_theta_fiptr(now_from_past: Tensor, axes: Sequence[tuple[float, float,
     """Plans the warp with the numerics of FipTR, which its released weights have seen.
 
     It takes the cells to be spread evenly from the centre of the first to the high edge of the map, but reads the map
-    where they would be if it were spread from edge to edge: at rest it is moved and stretched by up to a cell.
+    where they would be if it were spread from edge to edge: at rest it is moved and stretched by up to half a cell. The
+    grid has to reach as far back and right as it reaches forward and left.
 
     Args:
         now_from_past: [* 4 4] ego motion.

@@ -1,4 +1,4 @@
-"""The front half of FipTR's weights (TabGuigui/FipTR): image backbone, neck, lift, temporal model; and its old boxes.
+"""The front half of FipTR's weights (TabGuigui/FipTR): image backbone, neck, lift and temporal model.
 
 `fiptr_front_rules` gives the rules, to stand beside those of the head; `translate_fiptr_front` applies them alone.
 """
@@ -15,6 +15,7 @@ from bevkit.importers.base import Rule, Translation, translate
 from bevkit.importers.fiery import folded, temporal_rules
 from bevkit.importers.powerbev import turned
 
+POOL_WINDOW = (128, 128)  # rows and columns, in all the authors' configurations, whose maps have 200 x 200 cells
 _FRUSTUM = "the configured cameras and depths stay; a checkpoint never changes them"
 _COMPUTED = "follows from the window's size"
 # What a block of mmdetection's Swin transformer calls its layers, and timm.
@@ -79,6 +80,7 @@ def fiptr_front_rules(state: Mapping[str, Tensor]) -> tuple[list[Rule], dict[str
         "image_encoder.backbone.windows": "padded", "image_encoder.backbone.output_norm": True,
         "image_encoder.neck.align_corners": True, "view_transformer.frustum": "corner",
         "view_transformer.indexing": "truncate", "temporal.warp": "fiptr", "temporal.residual": True,
+        "temporal.pool_window": POOL_WINDOW,
     }
     return rules, options
 

@@ -105,14 +105,26 @@ def draw_ids(image: Picture, canvas: BEVCanvas, ids: Any, alpha: float = 1.0, ou
     spread, colors = canvas.spread(ids), canvas.spread(instance_colors(ids))
     blend(image, spread > 0, colors, alpha * (0.82 if outline else 1.0))
     if outline:
-        padded = np.pad(spread, 1)
-        core = padded[1:-1, 1:-1]
-        edge = np.zeros(core.shape, dtype=bool)
-        for shifted in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
-            edge |= shifted != core
         bright = (colors.astype(np.float32) * 0.6 + 255 * 0.4).astype(np.uint8)
-        blend(image, edge & (core > 0), bright, alpha)
+        blend(image, outlines(spread), bright, alpha)
     return image
+
+
+def draw_outlines(image: Picture, canvas: BEVCanvas, ids: Any, color: Any = INK, alpha: float = 1.0) -> Picture:
+    """Draws the edges of the instances of a map [Y X] (0 = background) in one colour, in place."""
+    blend(image, outlines(canvas.spread(ids)), color, alpha)
+    return image
+
+
+def outlines(spread: NDArray[Any]) -> NDArray[np.bool_]:
+    """Says which pixels of an enlarged instance map [h w] are the outermost of their instance: [h w]."""
+    padded = np.pad(spread, 1)
+    core = padded[1:-1, 1:-1]
+    edge = np.zeros(core.shape, dtype=bool)
+    for shifted in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
+        edge |= shifted != core
+    result: NDArray[np.bool_] = edge & (core > 0)
+    return result
 
 
 def draw_heat(image: Picture, canvas: BEVCanvas, probability: Any) -> Picture:

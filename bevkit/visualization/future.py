@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevkit.visualization.bev import BEVCanvas, draw_ego, draw_ids, ground
-from bevkit.visualization.paint import Picture, column, row, titled
+from bevkit.visualization.bev import BEVCanvas, draw_ego, draw_heat, draw_ids, draw_outlines, ground
+from bevkit.visualization.paint import Picture, column, instance_colors, row, titled
 
 Ids = NDArray[np.int64]
+SURE = (90, 190, 255)  # outlines of the mean prediction, seen on dark ground and on pale heat
 
 
 def match_ids(truth: Any, prediction: Any) -> Ids:
@@ -73,6 +74,30 @@ def draw_strip(canvas: BEVCanvas, truth: Any, prediction: Any, step: float = 0.5
             rows.append(row([titled(draw_ego(draw_ids(ground(canvas), canvas, instant), canvas), name, time)
                              for instant, time in zip(ids, time_names(len(ids), step))]))
     return column(rows)
+
+
+def draw_spread(canvas: BEVCanvas, mean: Any, futures: Any, step: float = 0.5) -> Picture:
+    """Draws how far possible futures differ, instant by instant.
+
+    Above, the share of the futures in which a cell is occupied (dark = few, pale = all) under the outlines of the mean
+    prediction; below, the outlines of every future in a colour of its own.
+
+    Args:
+        mean: [F+1 Y X] instances of the single prediction.
+        futures: [S F+1 Y X] instances of S drawn ones.
+    """
+    mean, futures = np.asarray(mean), np.asarray(futures)
+    times, colors = time_names(len(mean), step), instance_colors(np.arange(len(futures)))
+    shares, edges = [], []
+    for instant, time in enumerate(times):
+        share = draw_heat(ground(canvas), canvas, (futures[:, instant] > 0).mean(axis=0))
+        shares.append(titled(draw_ego(draw_outlines(share, canvas, mean[instant], SURE), canvas),
+                             f"share of {len(futures)} futures", time))
+        lines = ground(canvas)
+        for future, color in zip(futures[:, instant], colors):
+            draw_outlines(lines, canvas, future, color, alpha=0.7)
+        edges.append(titled(draw_ego(lines, canvas), "each future", time))
+    return column([row(shares), row(edges)])
 
 
 def draw_pairs(canvas: BEVCanvas, truth: Any, prediction: Any) -> list[tuple[Picture, Picture]]:

@@ -10,6 +10,7 @@ Measured here: see docs/results.md.
 
 _base_ = ["powerbev.py"]
 
+# As in powerbev.py all cells count. The weights let occupancy speak up in a short training.
 all_cells = dict(type="TopKCrossEntropy", class_weights=(1.0, 3.0), ratio=1.0)
 model = dict(
     temporal=dict(_delete_=True, type="SpatioTemporalFusion", past=2, channels=32, norm_momentum=0.05),
@@ -17,4 +18,4 @@ model = dict(
               coder=dict(type="InstanceCenterCoder", protocol="powerbev"),
               decoder=dict(type="ResNetUNet", stages=(32, 48, 64), blocks=(1, 1, 1)),
               predictor=dict(type="ConvGRUPredictor", units=1, bottlenecks=1),
-              segmentation_loss=all_cells, segmentation_weight=dict(type="UncertaintyWeight", scale=10.0)))
+              segmentation_loss=all_cells, segmentation_weight=dict(type="UncertaintyWeight", scale=10.0), kl_weight=10.0))

@@ -90,3 +90,19 @@ def test_clip_pictures(grid: BEVGrid, ids: torch.Tensor, make_clip: Callable[...
     assert len(figure.camera_frames) == len(figure.bev_frames) == len(figure.times) == 2
     horizon = scenes.horizon_figure("scene-0001", clip, ids, ids, canvas, width=600)
     assert len(horizon.bev_frames) == 4 and list(horizon.times) == ["now", "+0.5 s", "+1.0 s", "+1.5 s"]
+
+
+def test_spread_shows_where_futures_differ(grid: BEVGrid, ids: torch.Tensor) -> None:
+    canvas, other = BEVCanvas(grid, 240), ids.clone()
+    other[1:][ids[1:] == 2] = 0  # in half of the futures the one behind is gone
+    picture = future.draw_spread(canvas, np.zeros_like(ids), np.stack((ids, other, ids, other)))
+    height, width = canvas.shape
+    assert picture.shape[1] == 4 * width + 3 * 6
+    heads = (picture.shape[0] - 2 * height - 6) // 2
+    stays, leaves = (canvas.pixels(place).astype(int) for place in ((8.25, 4.25), (-6.25, 1.25)))
+    last = 3 * (width + 6)
+    sure, unsure = (picture[heads + v, last + u].astype(int).sum() for u, v in (stays, leaves))
+    nobody = picture[heads + height // 5, last + width - 5].astype(int).sum()
+    assert sure > unsure > nobody
+    now = future.draw_spread(canvas, ids[:1], other[None, :1])
+    assert (now[heads: heads + height] == np.array(future.SURE, dtype=np.uint8)).all(axis=2).any()

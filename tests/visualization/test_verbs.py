@@ -57,6 +57,18 @@ def test_predict_draws_a_scene(make_clip: Callable[..., BEVClip], grid: BEVGrid,
     assert len(predict.cards_of(rows)) == 2 and predict.cards_of(rows[2:]) == []
 
 
+def test_predict_draws_possible_futures(make_clip: Callable[..., BEVClip], grid: BEVGrid, ids: torch.Tensor,
+                                        tmp_path: Path) -> None:
+    dataset = Clips(make_clip())
+    coder = SimpleNamespace(encode=lambda clip: dict(instance=ids))
+    good, bad = FutureInstances(ids), FutureInstances(torch.zeros_like(ids))
+    model = SimpleNamespace(grid=grid, predict=lambda batch: [bad],
+                            sample_futures=lambda batch, count: [[bad], [good]] * (count // 2))
+    _, rows = predict.draw_scene("scene-0001", dataset, [0, 2], model, coder, tmp_path, samples=4)
+    assert [(row["VPQ"], row["best VPQ of 4"]) for row in rows] == [(0.0, 100.0), (None, None)]
+    assert {"001_samples.png", "003_samples.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_predict_thins_a_long_scene(make_clip: Callable[..., BEVClip]) -> None:
     dataset = Clips(make_clip())
     assert [indices for _, indices in predict.scenes_of(dataset, False, 2)] == [[0, 2]]

@@ -345,6 +345,15 @@ class DenseBEV(Architecture):
         trace = Trace(seen.features, seen.depth, seen.bev, seen.fused, poses, seen.foreground)
         return Pass(output.raw, trace), after
 
+    @torch.no_grad()
+    def sample_futures(self, batch: BEVBatch, count: int) -> list[list[Any]]:
+        """Preprocesses a batch as loaded and draws possible futures: for each of ``count`` draws one result a clip.
+
+        The head must know of several (have ``samples``), as `FieryHead` does.
+        """
+        seen = self.look(**self.data_preprocessor({"batch": batch}))
+        return [self.head.predict(raw) for raw in self.head.samples(seen.trace.fused, count)]
+
     def raw_of(self, seen: Pass) -> tuple[Tensor, ...]:
         return seen.raw
 

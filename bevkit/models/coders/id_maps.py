@@ -89,11 +89,11 @@ def flow_of_masks(masks: Tensor) -> Tensor:
 
     Args: masks [I S Y X] bool.
     """
-    sizes = masks.sum(dim=(2, 3))  # [I S]
-    rows, columns = (torch.arange(count, device=masks.device) for count in masks.shape[2:])
-    sums = torch.stack(((masks.sum(dim=2) * columns).sum(-1), (masks.sum(dim=3) * rows).sum(-1)), dim=-1)  # [I S 2]
-    centers = sums.float() / sizes.unsqueeze(-1)
-    there = (sizes[:, 1:] > 0) & (sizes[:, :-1] > 0)  # [I S-1]
+    row, column = torch.ones(masks.shape[2:], device=masks.device).nonzero().T.float()
+    # A product, because sums over bool are slow; float32 holds whole numbers of this size exactly.
+    sums = masks.flatten(2).float() @ torch.stack((column, row, torch.ones_like(row)), dim=-1)  # [I S 3]
+    centers, seen = sums[..., :2] / sums[..., 2:], sums[..., 2] > 0
+    there = seen[:, 1:] & seen[:, :-1]  # [I S-1]
     moves = torch.full((len(masks) + 1, *there.shape[1:], 2), float(IGNORE), device=masks.device)
     moves[1:][there] = (centers[:, :-1] - centers[:, 1:])[there]
     numbers = torch.arange(1, len(masks) + 1, dtype=torch.int16, device=masks.device).view(-1, 1) * there  # [I S-1]

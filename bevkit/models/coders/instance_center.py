@@ -88,7 +88,7 @@ class InstanceCenterCoder:
     def decode(self, raw: CentersAndFlow) -> list[FutureInstances]:
         """Groups the cells of each frame around its centres, then links the frames: nearest centres after the flow."""
         logits, center, offset = (value.detach().float() for value in (raw.segmentation, raw.center, raw.offset))
-        flow = raw.flow.detach().float() if logits.shape[1] > 1 else offset  # a single frame has nothing to be linked to
+        flow = raw.flow.detach().float() if logits.shape[1] > 1 else offset  # a single frame is linked to nothing
         probability, occupied = logits.softmax(dim=2)[:, :, VEHICLE], is_vehicle(logits)  # [B F+1 Y X]
         results = []
         for sample, heat in enumerate(center[:, :, 0]):

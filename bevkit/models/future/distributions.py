@@ -53,7 +53,7 @@ class LatentDistribution(nn.Module):
         self.parameters_of = nn.Conv2d(half, 2 * latent_dim, 1)
 
     def forward(self, maps: Tensor) -> Gaussian:
-        """Returns the distribution [B L y x] in float32: y = x = 1, or, ``spatial``, Y and X halved ``stages`` times."""
+        """Returns the distribution [B L y x] in float32; y = x = 1, or ``spatial``: Y and X halved ``stages`` times."""
         encoded = self.encoder(maps)
         if not self.spatial:
             encoded = encoded.mean(dim=(-2, -1), keepdim=True)

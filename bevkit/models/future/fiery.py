@@ -175,8 +175,8 @@ class FieryHead(FutureHead):
     def _expect_frames(self, targets: dict[str, Tensor]) -> None:
         given = targets["segmentation"].shape[1]
         if given != self.future + 1:
-            raise ValueError(f"FieryHead: expected targets of {self.future + 1} frames, present to future, got {given}; "
-                             "train it on clips (not --stream) with the future that the head is built for")
+            raise ValueError(f"FieryHead: expected targets of {self.future + 1} frames, present to future, got "
+                             f"{given}; train it on clips (not --stream) with the future that the head is built for")
 
 
 def _per_cell(in_channels: int, channels: int) -> nn.Sequential:

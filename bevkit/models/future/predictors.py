@@ -71,7 +71,7 @@ def unroll(unit: ConvGRUCell, frames: Tensor, state: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class FlowWarpPredictor(nn.Module):
-    """Predicts future maps one from another: each is warped by a flow of its own, then updated (BEVerse, "IterativeFlow").
+    """Predicts future maps one from another: each is warped by a flow of its own, then updated (BEVerse, 2022).
 
     Args:
         in_channels: C of the maps.

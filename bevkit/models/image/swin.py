@@ -10,8 +10,9 @@ from torch import Tensor, nn
 class ShiftedWindowBlock(nn.Module):
     """A block of a Swin transformer (Liu et al., ICCV 2021, section 3.2) that pads a map to whole windows, then shifts.
 
-    timm's own block shifts before it pads and has no shift where the map of its nominal image is one window. On maps
-    of whole windows both agree; weights trained as detectors (mmdetection) have seen this one on all others.
+    timm's own block shifts before it pads, so that far sides of a map may share a window unmasked, and has no shift
+    where the map of its nominal image is one window. Otherwise, on maps of whole windows, both agree. Weights trained
+    as detectors (mmdetection, FipTR) have seen this one.
 
     Args:
         block: a block of timm, whose layers are taken over under their names.
@@ -66,7 +67,11 @@ class ShiftedWindowBlock(nn.Module):
 
 
 def pad_before_shift(model: nn.Module) -> None:
-    """Exchanges the blocks of a Swin transformer of timm; every second one of a stage is shifted by half a window."""
+    """Exchanges the blocks of a Swin transformer of timm; every second one of a stage is shifted by half a window.
+
+    Images are padded to whole patches too.
+    """
+    model.patch_embed.dynamic_img_pad = True
     stages = [part for part in model.children() if hasattr(part, "blocks")]
     for stage in stages:
         for index, block in enumerate(stage.blocks):

@@ -62,13 +62,15 @@ class TimmBackbone(nn.Module):
         checkpoint: a local file of timm weights instead.
         padding: ``"native"`` is timm's; ``"static_same"`` computes TensorFlow's SAME padding for the model's nominal
             image size only (224 for b0, 380 for b4), as the released FIERY and PowerBEV weights have seen.
-        drop_path: rate of stochastic depth at the end of the model; rises linearly over the blocks that are kept.
+        drop_path: rate of stochastic depth at the end of an EfficientNet, cut where the outputs end, or of a whole Swin
+            transformer; rises linearly over the blocks.
         norm_momentum: momentum of the batch norms, None keeps timm's.
         norm_eval: the batch norms keep the statistics they came with, in training too.
         frozen_stride: layers up to this stride keep their weights and statistics; 0 = all learn.
         checkpointing: compute each stage anew for its gradients, which spares memory.
-        windows: of a Swin transformer: ``"native"`` are timm's; with ``"padded"`` a map is padded to whole windows
-            before these are shifted, in the last stage too, as weights trained as detectors have seen (FipTR).
+        windows: of a Swin transformer. ``"padded"``: a map is padded to whole windows before these are shifted, in the
+            last stage too, as weights trained as detectors have seen. ``"native"`` is timm's, which lets the far sides
+            of a map meet unless it is whole windows, and does not shift where the nominal image makes one window.
         output_norm: a layer norm over the channels of each output, as a Swin transformer has in detectors.
         model_options: further options of the timm model, such as ``dict(embed_dim=48)``.
     """
@@ -76,12 +78,14 @@ class TimmBackbone(nn.Module):
     def __init__(self, model_name: str, out_strides: Iterable[int] = (8, 16), pretrained: bool = False,
                  checkpoint: str | None = None, padding: Padding = "native", drop_path: float = 0.0,
                  norm_momentum: float | None = None, norm_eval: bool = False, frozen_stride: int = 0,
-                 checkpointing: bool = False, windows: Windows = "native", output_norm: bool = False,
+                 checkpointing: bool = False, windows: Windows = "padded", output_norm: bool = False,
                  model_options: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.strides = tuple(out_strides)
         self.padding, self.windows, self.output_norm = padding, windows, output_norm
-        options = _any_image_size(model_name) | (model_options or {})
+        swin = model_name.startswith("swin_")
+        options = _swin_options(windows, drop_path) if swin else {}
+        options |= model_options or {}
         info = _feature_info(model_name, options)
         indices = _indices_of(model_name, info, self.strides)
         self.model = timm.create_model(
@@ -95,16 +99,16 @@ class TimmBackbone(nn.Module):
             # As in EfficientNet's code: only a block with an identity skip may be dropped.
             if drop_path and getattr(block, "has_skip", False):
                 block.drop_path = DropPath(drop_path * index / len(blocks))
-        if drop_path and not blocks:
-            raise ValueError(f"drop_path: expected an EfficientNet-like model, got {model_name!r}; leave it at 0")
+        if drop_path and not (blocks or swin):
+            raise ValueError(f"drop_path: expected an EfficientNet-like model or a Swin transformer, got "
+                             f"{model_name!r}; leave it at 0")
         if padding == "static_same":
             pad_for_nominal_size(self.model, timm.get_pretrained_cfg(model_name).input_size[-1])
         elif padding != "native":
             raise ValueError(f"padding: expected 'native' or 'static_same', got {padding!r}")
-        if windows not in get_args(Windows) or windows == "padded" and not model_name.startswith("swin_"):
-            raise ValueError(f"windows: expected one of {get_args(Windows)}, 'padded' for a Swin transformer alone, "
-                             f"got {windows!r} for {model_name!r}")
-        if windows == "padded":
+        if windows not in get_args(Windows):
+            raise ValueError(f"windows: expected one of {get_args(Windows)}, got {windows!r}")
+        if windows == "padded" and swin:
             pad_before_shift(self.model)
         self.norms = nn.ModuleList(nn.LayerNorm(count) for count in self.channels) if output_norm else None
         if norm_momentum is not None:
@@ -137,9 +141,9 @@ class TimmBackbone(nn.Module):
         return tuple(features)  # each [M C h/stride w/stride]
 
 
-def _any_image_size(model_name: str) -> dict[str, Any]:
-    """Returns what lets a Swin transformer take images of another size than it was trained on."""
-    return dict(strict_img_size=False) if model_name.startswith("swin_") else {}
+def _swin_options(windows: Windows, drop_path: float) -> dict[str, Any]:
+    """Returns what lets a Swin transformer take images of any size, with windows of one size if they are padded."""
+    return dict(strict_img_size=False, always_partition=windows == "padded", drop_path_rate=drop_path)
 
 
 def _feature_info(model_name: str, options: dict[str, Any]) -> FeatureInfo:

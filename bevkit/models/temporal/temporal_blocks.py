@@ -100,7 +100,7 @@ class SpatioTemporalFusion(WindowFusion):
         if pool_window is not None and any(map(int.__gt__, pool_window, grid.shape)):
             raise ValueError(f"pool_window: expected rows and columns on a map of {grid.shape}, got {pool_window}")
         if past < 1:
-            raise ValueError(f"past: expected 1 past map or more, got {past}; a model of single frames has temporal=None")
+            raise ValueError(f"past: expected 1 past map or more, got {past}; a model of one frame has temporal=None")
         self.past, self.channels, self.warp, self.residual = past, channels, warp, residual
         self.pool_window = None if pool_window is None else tuple(pool_window)
         self.align = AlignAndStack(grid, in_channels, past, ego_motion, warp)
