@@ -65,7 +65,7 @@ class FipTRHead(FutureHead):
                  branch_layers: int = 2, dropout: float = 0.1, bounds: Bounds | None = None,
                  keep_position: bool = False, coder: Any = None, loss: Any = None) -> None:
         super().__init__()
-        self.future, self.keep_position = future, keep_position
+        self.keep_position = keep_position
         self.coder = built(coder, grid=grid)
         self.decoder = MapDecoder(grid, in_channels, queries, layers, heads, points, ffn_channels, classes,
                                   branch_layers, dropout, bounds)
