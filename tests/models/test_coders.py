@@ -24,7 +24,7 @@ from bevkit.registry import MODELS
 from bevkit.structures import BEVClip, BEVFrame, BEVGrid, Boxes3D
 
 GRID = BEVGrid(x=(-25.0, 25.0, 0.5), y=(-20.0, 20.0, 0.5))
-PROTOCOLS = ["powerbev", "fiery", "native"]
+PROTOCOLS = ["powerbev", "fiery", "fiptr", "native"]
 
 
 def boxes(centers: torch.Tensor, yaws: torch.Tensor, visibility: int = 4) -> Boxes3D:

@@ -35,18 +35,19 @@ def images(golden):
     return golden("instance/fiptr_swin_fpn.pt")
 
 
-def backbone_of(config, windows):
+def backbone_of(config):
     strides = [config["swin_strides"][0] * 2 ** index for index in config["swin_out_indices"]]
-    options = dict(patch_size=config["swin_patch_size"], embed_dim=config["swin_embed_dims"], depths=config["swin_depths"],
-                   num_heads=config["swin_num_heads"], window_size=config["swin_window_size"],
-                   mlp_ratio=config["swin_mlp_ratio"], qkv_bias=config["swin_qkv_bias"])
-    return TimmBackbone("swin_tiny_patch4_window7_224", strides, windows=windows, output_norm=True,
-                        model_options=options)
+    options = dict(patch_size=config["swin_patch_size"], embed_dim=config["swin_embed_dims"],
+                   depths=config["swin_depths"], num_heads=config["swin_num_heads"],
+                   window_size=config["swin_window_size"], mlp_ratio=config["swin_mlp_ratio"],
+                   qkv_bias=config["swin_qkv_bias"])
+    return TimmBackbone("swin_tiny_patch4_window7_224", strides, output_norm=True, model_options=options)
 
 
 def test_swin(images):
-    backbone = backbone_of(images["meta"]["config"], "padded")
-    load_front(prefixed("img_backbone.", images["swin_sd"]), image_encoder=dict(backbone=backbone))
+    backbone = backbone_of(images["meta"]["config"])
+    options = load_front(prefixed("img_backbone.", images["swin_sd"]), image_encoder=dict(backbone=backbone))
+    assert options["image_encoder.backbone.windows"] == backbone.windows
     features = no_grad_call(backbone, images["image"].float())
     assert len(features) == len(images["swin_out"])
     for ours, theirs in zip(features, images["swin_out"]):

@@ -148,6 +148,9 @@ class FieryHead(FutureHead):
         for name, target in names.items():
             loss = getattr(self, f"{name}_loss")(getattr(raw, name), targets[target])
             losses[f"loss_{name}"], losses[f"loss_{name}_uncertainty"] = getattr(self, f"{name}_weight")(loss)
+        if self.future and raw.latent_mean.shape[1] == 1 and self.training:
+            raise ValueError("FieryHead: expected raw outputs of a pass that was given the targets, got others, from "
+                             "which the distributions learn nothing; train it on clips (not --stream)")
         if self.future and raw.latent_mean.shape[1] > 1:
             present, future = (Gaussian(raw.latent_mean[:, index], raw.latent_log_sigma[:, index]) for index in (0, 1))
             losses["loss_kl"] = self.kl_weight * kl_divergence(future, present)

@@ -99,12 +99,31 @@ def test_futures_differ_and_the_present_does_not(options):
     torch.testing.assert_close(head.samples(bev, 1)[0].flow, head(bev).flow)
 
 
+@BOTH
+def test_half_precision_sees_the_same(options):
+    head, targets = head_with(options), truth()
+    bev = map_of(targets)
+    with torch.no_grad():
+        precise = head(bev)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = head(bev)
+        losses = head.loss(head(bev, targets), targets)
+    for name, values in precise._asdict().items():
+        difference = (getattr(coarse, name).float() - values).abs().max()
+        assert difference < 0.05 * values.abs().max(), name
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+
+
 def test_in_training_the_future_is_seen():
     head, targets = head_with(FIERY), truth()
     bev = map_of(targets)
     seen, unseen = head(bev, targets), head(bev)
     assert seen.latent_mean.shape == (3, 2, 3, 1, 1) and unseen.latent_mean.shape == (3, 1, 3, 1, 1)
     assert set(head.loss(unseen, targets)) == set(head.loss(seen, targets)) - {"loss_kl"}
+    with pytest.raises(ValueError, match="the distributions learn nothing"):
+        head.train().loss(unseen, targets)
+    head.eval()
     later = {name: value.clone() for name, value in targets.items()}
     later["segmentation"][:, 0] = 1  # the present is no news
     torch.testing.assert_close(head(bev, later).latent_mean, seen.latent_mean)

@@ -1,9 +1,11 @@
 """What FipTR changes of FIERY's temporal fusion: means over windows, the present added, and its warp."""
 
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
+from bevkit.export.onnx import checked, trace
 from bevkit.geometry.rigid import rigid_from, rotation_about_z
 from bevkit.geometry.warp import affine_theta, affine_theta_fiptr, warp_affine
 from bevkit.models.temporal import SpatioTemporalFusion
@@ -75,3 +77,18 @@ def test_the_warp_is_the_true_one_to_half_a_cell():
     corners = torch.tensor([[x, y, 1] for x in (-1, 1) for y in (-1, 1)], dtype=torch.float64)
     apart = (theta - exact) @ corners.T * torch.tensor([columns, rows])[:, None] / 2  # [1 2 4] in cells
     assert 0.3 < apart.abs().max() < 0.8  # half a cell along each axis, turned
+
+
+def test_the_exported_graph_computes_the_same():
+    torch.manual_seed(0)
+    fusion = SpatioTemporalFusion(GRID, 5, past=2, channels=5, warp="fiptr", pool_window=(7, 9), residual=True).eval()
+    steps = rigid_from(rotation_about_z(torch.tensor([0.0, 0.1, 0.25], dtype=torch.float64)),
+                       torch.tensor([[0, 0, 0], [2.0, 0.3, 0], [4.5, 0.2, 0]], dtype=torch.float64))
+    theta, motion = fusion.plan(EgoMotion.of(steps[None]))
+    inputs = dict(bev=torch.randn(1, 5, *GRID.shape), past=torch.randn(1, 2, 5, *GRID.shape), theta=theta,
+                  motion=motion)
+    model = checked(trace(fusion, inputs, ["fused"]))
+    (ours,) = onnxruntime.InferenceSession(model.SerializeToString()).run(
+        None, {name: value.numpy() for name, value in inputs.items()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(ours), fusion(*inputs.values()), rtol=1e-4, atol=1e-5)
