@@ -136,11 +136,13 @@ def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: 
     from bevkit.visualization.bev import BEVCanvas
     from bevkit.visualization.future import draw_spread
     from bevkit.visualization.paint import save_gif, save_png
+    from bevkit.visualization.report import SceneFigure
     from bevkit.visualization.scenes import draw_clip, drive_figure
 
     canvas = BEVCanvas(model.grid, 597)  # two of them and a gap are as wide as the camera views
     small = BEVCanvas(model.grid, 320)
     views, rows, liveliest, shown = [], [], None, "futures as fading trails"
+    spreads: dict[int, Any] = {}
     for index in track(indices, description=scene, console=console):
         clip = dataset[index]
         batch, keyframe = collate_clips([clip]), clip.present.meta["keyframe"]
@@ -157,7 +159,8 @@ def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: 
             scores = scores_of(prediction.ids, truth)
             if samples:
                 futures = [future[0].ids.cpu() for future in model.sample_futures(**batch, count=samples)]
-                save_png(out / f"{keyframe:03d}_samples.png", draw_spread(small, prediction.ids, torch.stack(futures)))
+                spreads[keyframe] = draw_spread(small, prediction.ids, torch.stack(futures))
+                save_png(out / f"{keyframe:03d}_samples.png", spreads[keyframe])
                 scores.update(best_of(futures, truth))
             if truth is not None and (liveliest is None or events(truth) > events(liveliest[1])):
                 liveliest = (clip, truth, prediction.ids, dict(keyframe=keyframe, **scores))
@@ -168,6 +171,10 @@ def draw_scene(scene: str, dataset: Any, indices: list[int], model: Any, coder: 
     figures = [drive_figure(scene, views, f"{len(views)} keyframes; each shows its {shown}.")]
     if liveliest is not None:
         figures.append(draw_futures(scene, *liveliest, canvas, out))
+    if spreads:
+        keyframe = next(iter(spreads)) if liveliest is None else liveliest[-1]["keyframe"]
+        figures.append(SceneFigure(f"{scene}, keyframe {keyframe}: possible futures", strip=spreads[keyframe],
+                                   note=f"{samples} drawn: how many of them see a cell occupied, and each by itself."))
     return figures, rows
 
 

@@ -18,4 +18,5 @@ model = dict(
               coder=dict(type="InstanceCenterCoder", protocol="powerbev"),
               decoder=dict(type="ResNetUNet", stages=(32, 48, 64), blocks=(1, 1, 1)),
               predictor=dict(type="ConvGRUPredictor", units=1, bottlenecks=1),
-              segmentation_loss=all_cells, segmentation_weight=dict(type="UncertaintyWeight", scale=10.0), kl_weight=10.0))
+              segmentation_loss=all_cells, segmentation_weight=dict(type="UncertaintyWeight", scale=10.0),
+              kl_weight=10.0))

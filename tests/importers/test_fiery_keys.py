@@ -65,3 +65,15 @@ def test_the_config_has_the_published_size(full_size):
     options = translate_fiery(state, ours.state_dict()).options
     assert {name for name, value in options.items() if name.startswith(("temporal", "head", "level"))} == {
         "temporal.warp", "head.raw_labels", "level_ego"}
+
+
+def test_the_pre_training_fits_into_the_whole_model():
+    shapes = []
+    for name in ("single_frame", "long"):
+        with torch.device("meta"):
+            model = MODELS.build(load_config(ROOT / f"configs/prediction/fiery_{name}.py").model)
+        shapes.append({key: value.shape for key, value in model.state_dict().items()})
+    single, whole = shapes
+    assert single.items() <= whole.items()
+    new = {name.split(".")[1] for name in set(whole) - set(single) if name.startswith("head.")}
+    assert new == {"present_distribution", "future_distribution", "predictor", "flow_head", "flow_weight"}

@@ -64,7 +64,8 @@ def test_predict_draws_possible_futures(make_clip: Callable[..., BEVClip], grid:
     good, bad = FutureInstances(ids), FutureInstances(torch.zeros_like(ids))
     model = SimpleNamespace(grid=grid, predict=lambda batch: [bad],
                             sample_futures=lambda batch, count: [[bad], [good]] * (count // 2))
-    _, rows = predict.draw_scene("scene-0001", dataset, [0, 2], model, coder, tmp_path, samples=4)
+    figures, rows = predict.draw_scene("scene-0001", dataset, [0, 2], model, coder, tmp_path, samples=4)
+    assert [figure.strip is not None for figure in figures] == [False, True, True]
     assert [(row["VPQ"], row["best VPQ of 4"]) for row in rows] == [(0.0, 100.0), (None, None)]
     assert {"001_samples.png", "003_samples.png"} <= {path.name for path in tmp_path.iterdir()}
 
