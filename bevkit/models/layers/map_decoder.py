@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bevkit.geometry.box_codes import Bounds
 from bevkit.models.layers.deformable_attention import FeedForward, MapAttention
+from bevkit.models.losses.common import at_least_float32
 from bevkit.structures import BEVGrid
 
 PLACE = (0, 1, 4)  # x, y and z of a box code
@@ -102,11 +103,12 @@ class MapDecoder(nn.Module):
         shape = (bev.shape[2], bev.shape[3])
         rows = bev.flatten(2).transpose(1, 2)  # [B Y*X C]
         position, query = self.queries.unsqueeze(0).expand(len(bev), -1, -1).chunk(2, dim=-1)  # [B Q C] each
-        place = self.reference(position).sigmoid()  # [B Q 3]
+        # Half precision would round places to a quarter of a metre.
+        place = at_least_float32(self.reference(position)).sigmoid()  # [B Q 3]
         states, places, codes = [], [], []
         for layer, branch in zip(self.layers, self.boxes):
             query = layer(query, position, rows, shape, place[..., :2])
-            code = branch(query)  # [B Q 10]
+            code = at_least_float32(branch(query))  # [B Q 10]
             place = (code[..., list(PLACE)] + logit(place)).sigmoid()
             states, places, codes = [*states, query], [*places, place], [*codes, code]
             place = place.detach()  # each layer answers for its own step
