@@ -14,6 +14,7 @@ import numpy as np
 from decode import decode, decode_maps
 from decode_boxes import decode_center_point, decode_forecast, decode_query_boxes
 from decode_centers import decode_centers
+from decode_queries import decode_queries
 from plan import view_inputs
 from plan_motion import temporal_inputs
 
@@ -37,6 +38,8 @@ def decoded(outputs, manifest):
                       coder["max_centers"])
     if coder.get("type") == "InstanceCenterCoder":
         return decode_centers({name: value[0] for name, value in outputs.items()}, coder)
+    if coder.get("type") == "InstanceQueryCoder":
+        return decode_queries(outputs["scores"][:, 0], outputs["masks"][0], coder["threshold"])
     if coder.get("type") == "CenterPointCoder":
         names = ("heatmap", "offset", "height", "size", "heading", "velocity")
         return decode_center_point({name: outputs[name][0] for name in names}, coder, manifest["grid"])
@@ -47,8 +50,8 @@ def decoded(outputs, manifest):
         return decode_maps(outputs["maps"][0], coder)
     if coder.get("type") == "QueryBoxCoder":
         return decode_query_boxes({name: outputs[name][:, 0] for name in ("scores", "boxes")}, coder)
-    raise ValueError(f"decode: expected InstanceFlowCoder, InstanceCenterCoder, CenterPointCoder, ForecastCoder, "
-                     f"MapCoder or QueryBoxCoder, got {coder.get('type')}")
+    raise ValueError(f"decode: expected InstanceFlowCoder, InstanceCenterCoder, InstanceQueryCoder, CenterPointCoder, "
+                     f"ForecastCoder, MapCoder or QueryBoxCoder, got {coder.get('type')}")
 
 
 class Stream:

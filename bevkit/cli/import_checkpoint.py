@@ -19,10 +19,11 @@ from bevkit.files import write_atomically
 # The config that a system's weights are tried on unless --config names another; heads alone want --partial.
 CONFIGS = {
     "bevdepth": "configs/detection/bevdepth_r50_256x704.py", "bevdet": "configs/detection/bevdet4d_r50_256x704.py",
-    "beverse_motion": "configs/prediction/fiery_flow_warp.py", "fiery": "configs/prediction/fiery_long.py",
+    "beverse_motion": "configs/prediction/fiery_flow_warp.py",
     "bevformer": "configs/detection/bevformer_base.py", "centerpoint": "configs/detection/bevdepth_r50_256x704.py",
     "centerpoint_before_1.0": "configs/detection/bevdepth_r50_256x704.py",
-    "efficient": "configs/prediction/efficient_short.py",
+    "efficient": "configs/prediction/efficient_short.py", "fiery": "configs/prediction/fiery_long.py",
+    "fiptr": "configs/prediction/fiptr_lss.py",
     "fbbev": "configs/detection/fbbev_r50_256x704.py", "hop": "configs/detection/hop_bevdet4d_r50_256x704.py",
     "matrixvt": "configs/detection/matrixvt_r50_256x704.py", "powerbev": "configs/prediction/powerbev_long.py",
     "sparsebev": "configs/detection/sparsebev_r50_256x704.py",

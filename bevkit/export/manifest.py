@@ -17,6 +17,7 @@ from bevkit.models.coders import (
     ForecastCoder,
     InstanceCenterCoder,
     InstanceFlowCoder,
+    InstanceQueryCoder,
     MapCoder,
     QueryBoxCoder,
 )
@@ -106,6 +107,11 @@ def _(part: InstanceFlowCoder, plan: object = None) -> dict[str, Any]:
 def _(part: InstanceCenterCoder, plan: object = None) -> dict[str, Any]:
     return dict(type="InstanceCenterCoder", center_threshold=part.center_threshold, nms_kernel=part.nms_kernel,
                 max_centers=part.max_centers, match_within=part.match_within)
+
+
+@settings.register
+def _(part: InstanceQueryCoder, plan: object = None) -> dict[str, Any]:
+    return dict(type="InstanceQueryCoder", threshold=part.threshold)
 
 
 @settings.register

@@ -14,6 +14,7 @@ from bevkit.importers.centerpoint import translate_centerpoint, translate_old_ce
 from bevkit.importers.efficient import translate_efficient
 from bevkit.importers.fbbev import translate_fbbev
 from bevkit.importers.fiery import translate_beverse_motion, translate_fiery
+from bevkit.importers.fiptr import translate_fiptr
 from bevkit.importers.hop import translate_hop
 from bevkit.importers.matrixvt import translate_matrixvt
 from bevkit.importers.powerbev import translate_powerbev
@@ -24,6 +25,7 @@ IMPORTERS = {
     "bevdepth": translate_bevdepth, "bevdet": translate_bevdet, "bevformer": translate_bevformer,
     "centerpoint": translate_centerpoint, "centerpoint_before_1.0": translate_old_centerpoint,
     "efficient": translate_efficient, "fiery": translate_fiery, "beverse_motion": translate_beverse_motion,
+    "fiptr": translate_fiptr,
     "fbbev": translate_fbbev, "hop": translate_hop, "matrixvt": translate_matrixvt, "powerbev": translate_powerbev,
     "sparsebev": translate_sparsebev,
 }

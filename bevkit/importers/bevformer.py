@@ -99,24 +99,28 @@ def encoder_rules(target: Mapping[str, Any], turned: bool) -> list[Rule]:
                  second_half)]
 
 
-def decoder_rules(target: Mapping[str, Any], turned: bool) -> list[Rule]:
-    """Rules of the decoder, its queries and branches."""
+def decoder_rules(target: Mapping[str, Any], turned: bool, new: str = DETECTOR, classes: Change = to_our_classes
+                  ) -> list[Rule]:
+    """Rules of the decoder, its queries and branches.
+
+    Args: new, where it stands, with the last dot; classes, what happens to the rows that score them.
+    """
     rules = []
-    for layer in range(_count(target, DETECTOR + "layers.")):
-        old, new = TRANSFORMER + rf"decoder\.layers\.{layer}", f"{DETECTOR}layers.{layer}"
-        rules += [Rule(old + r"\.attentions\.0\.attn\.(.+)", new + r".speak.\1"),
-                  *attention_rules(old + r"\.attentions\.1", new + ".read", turned_steps if turned else None),
-                  *layer_rules(old, new)]
-    last = {branch: _count(target, f"{DETECTOR}{branch}.0.") - 1 for branch in ("scores", "boxes")}
+    for layer in range(_count(target, new + "layers.")):
+        old, ours = TRANSFORMER + rf"decoder\.layers\.{layer}", f"{new}layers.{layer}"
+        rules += [Rule(old + r"\.attentions\.0\.attn\.(.+)", ours + r".speak.\1"),
+                  *attention_rules(old + r"\.attentions\.1", ours + ".read", turned_steps if turned else None),
+                  *layer_rules(old, ours)]
+    last = {branch: _count(target, f"{new}{branch}.0.") - 1 for branch in ("scores", "boxes")}
     branches = HEAD + r"{}_branches\.(\d+)\."
     return [*rules,
-            Rule(TRANSFORMER + r"reference_points\.(.+)", DETECTOR + r"reference.\1", turned_place if turned else None),
-            Rule(HEAD + r"(?:query_embedding\.weight|object_query_embed)", DETECTOR + "queries"),
-            Rule(branches.format("cls") + rf"({last['scores']}\..+)", DETECTOR + r"scores.\1.\2", to_our_classes),
-            Rule(branches.format("cls") + "(.+)", DETECTOR + r"scores.\1.\2"),
-            Rule(branches.format("reg") + rf"({last['boxes']}\..+)", DETECTOR + r"boxes.\1.\2",
+            Rule(TRANSFORMER + r"reference_points\.(.+)", new + r"reference.\1", turned_place if turned else None),
+            Rule(HEAD + r"(?:query_embedding\.weight|object_query_embed)", new + "queries"),
+            Rule(branches.format("cls") + rf"({last['scores']}\..+)", new + r"scores.\1.\2", classes),
+            Rule(branches.format("cls") + "(.+)", new + r"scores.\1.\2"),
+            Rule(branches.format("reg") + rf"({last['boxes']}\..+)", new + r"boxes.\1.\2",
                  turned_code if turned else new_code_rows),
-            Rule(branches.format("reg") + "(.+)", DETECTOR + r"boxes.\1.\2"),
+            Rule(branches.format("reg") + "(.+)", new + r"boxes.\1.\2"),
             Rule(HEAD + "code_weights", None, reason="factors of the loss, which the config sets")]
 
 

@@ -9,7 +9,14 @@ import torch
 from bevkit.geometry import rigid
 from bevkit.geometry.raster import fill_polygons
 from bevkit.metrics import count_instances, instance_scores
-from bevkit.models.coders import FieryMaps, InstanceCenterCoder, InstanceFlowCoder, NativeMaps, PowerBEVMaps
+from bevkit.models.coders import (
+    FieryMaps,
+    InstanceCenterCoder,
+    InstanceFlowCoder,
+    InstanceQueryCoder,
+    NativeMaps,
+    PowerBEVMaps,
+)
 from bevkit.models.coders.id_maps import backward_flow, instance_centers, trajectories
 from bevkit.models.coders.instance_flow import nms_kernel_size
 from bevkit.models.coders.instance_maps import footprints
@@ -50,7 +57,8 @@ def traffic(seed: int, past: int = 3, future: int = 4, cars: int = 9) -> BEVClip
     return BEVClip(tuple(frames), past)
 
 
-def oracle(coder: InstanceFlowCoder | InstanceCenterCoder, clips: list[BEVClip]) -> dict[str, float]:
+def oracle(coder: InstanceFlowCoder | InstanceCenterCoder | InstanceQueryCoder, clips: list[BEVClip]
+           ) -> dict[str, float]:
     targets = [coder.encode(clip) for clip in clips]
     batch = {name: torch.stack([target[name] for target in targets]) for name in targets[0]}
     results = coder.decode(coder.flawless(batch))
@@ -73,6 +81,19 @@ def test_decoding_what_was_encoded_scores_full_marks(protocol):
 def test_decoding_centers_scores_full_marks(protocol):
     coder = InstanceCenterCoder(GRID, protocol)
     assert oracle(coder, [traffic(seed) for seed in range(4)]) == pytest.approx(dict(iou=100, vpq=100, sq=100, rq=100))
+
+
+@pytest.mark.parametrize("protocol", ["powerbev", "native"])
+def test_decoding_masks_of_queries_scores_full_marks(protocol):
+    coder = InstanceQueryCoder(GRID, labels=dict(type="InstanceMaskCoder", protocol=protocol))
+    assert oracle(coder, [traffic(seed) for seed in range(4)]) == pytest.approx(dict(iou=100, vpq=100, sq=100, rq=100))
+
+
+@pytest.mark.parametrize("protocol", ["fiptr", "fiery"])
+def test_who_leaves_the_drawn_part_of_the_map_costs_queries_something(protocol):
+    """Frames drawn around where the ego will be show a part of the map; who leaves it keeps its last mask."""
+    coder = InstanceQueryCoder(GRID, labels=dict(type="InstanceMaskCoder", protocol=protocol))
+    assert 100 > oracle(coder, [traffic(seed) for seed in range(4)])["vpq"] > 95
 
 
 def test_nearest_warps_of_centers_cost_something():

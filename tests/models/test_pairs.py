@@ -46,6 +46,8 @@ HEADS: dict[str, dict[str, Any]] = {
     "FieryHead": dict(type="FieryHead", future=FUTURE, latent_dim=4, coder=dict(type="InstanceCenterCoder"),
                       decoder=dict(type="ResNetUNet", stages=(8, 8, 8), blocks=(1, 1, 1)),
                       predictor=dict(type="ConvGRUPredictor", units=1, bottlenecks=1)),
+    "FipTRHead": dict(type="FipTRHead", future=FUTURE, queries=6, layers=2, future_layers=1, heads=2, points=2,
+                      ffn_channels=8, dropout=0.0, coder=dict(type="InstanceQueryCoder")),
 }
 FUSIONS: dict[str, dict[str, Any]] = {
     "parallel": dict(type="AlignAndStack", past=PAST - 1, ego_motion=False, order="newest_first"),
@@ -56,7 +58,7 @@ FUSIONS: dict[str, dict[str, Any]] = {
 RESULTS = {name: Detections3D if name == "CenterPointHead" else FutureInstances for name in HEADS}
 PAIRS = [(view, head, None) for view in VIEW_TRANSFORMERS for head in HEADS]
 PAIRS += [(view, "CenterPointHead", fusion) for view in VIEW_TRANSFORMERS for fusion in FUSIONS]
-PAIRS += [("LiftSplat", head, fusion) for head in ("PowerBEVHead", "FieryHead") for fusion in FUSIONS]
+PAIRS += [("LiftSplat", head, fusion) for head in HEADS if head != "CenterPointHead" for fusion in FUSIONS]
 
 
 def build(view: str, head: str, fusion: str | None = None, **changes: Any) -> DenseBEV:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bevkit.models.layers import ResidualStages
+from bevkit.models.layers.residual import Block
 from bevkit.registry import MODELS
 from bevkit.structures import BEVGrid
 
@@ -23,16 +24,18 @@ class ResidualFPN(nn.Module):
         stages: channels of the residual stages.
         blocks, strides: of each stage.
         channels: of the result.
+        block: as `ResidualStages` has it; FipTR's are bottlenecks.
     """
 
     def __init__(self, grid: BEVGrid, in_channels: int, stages: Sequence[int] = (160, 320, 640),
-                 blocks: Sequence[int] = (2, 2, 2), strides: Sequence[int] = (2, 2, 2), channels: int = 256) -> None:
+                 blocks: Sequence[int] = (2, 2, 2), strides: Sequence[int] = (2, 2, 2), channels: int = 256,
+                 block: Block = "basic") -> None:
         super().__init__()
         if any(side % prod(strides) for side in grid.shape):
             raise ValueError(f"ResidualFPN: expected a grid whose sides are multiples of {prod(strides)} cells, got "
                              f"{grid.shape}; change the grid or the strides")
         self.channels = channels
-        self.backbone = ResidualStages(in_channels, stages, blocks, strides)
+        self.backbone = ResidualStages(in_channels, stages, blocks, strides, block)
         hidden = 2 * channels
         self.widen = _upsample(prod(strides[1:]))
         self.join = nn.Sequential(

@@ -4,10 +4,10 @@ from bevkit.models.heads.bevformer import BEVFormerHead
 from bevkit.models.heads.center import CenterPointHead, CenterPointOutput
 from bevkit.models.heads.forecast import ForecastHead, ForecastOutput
 from bevkit.models.heads.map_layers import MapHead, MapOutput
-from bevkit.models.heads.query import QueryHead, QueryLoss, QueryOutput
 from bevkit.models.heads.segmentation import SegmentationHead, SegmentationOutput
 from bevkit.models.heads.sparse import SparseQueryHead
+from bevkit.models.losses.query import QueryLoss, QueryOutput
 
 __all__ = ["BEVFormerHead", "CenterPointHead", "CenterPointOutput", "ForecastHead", "ForecastOutput", "MapHead",
-           "MapOutput", "QueryHead", "QueryLoss", "QueryOutput", "SegmentationHead", "SegmentationOutput",
+           "MapOutput", "QueryLoss", "QueryOutput", "SegmentationHead", "SegmentationOutput",
            "SparseQueryHead"]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bevkit.geometry.box_codes import code_from_boxes
-from bevkit.models.heads.query import QueryLoss, QueryOutput
 from bevkit.models.layers.sparse_decoder import SparseDecoderLayer, SparseViews, centers_of
+from bevkit.models.losses.query import QueryLoss, QueryOutput
 from bevkit.registry import MODELS, built
 from bevkit.structures.results import Detections3D
 

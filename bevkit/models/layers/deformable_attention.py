@@ -19,15 +19,16 @@ class SamplingNet(nn.Module):
         heads: G; each looks elsewhere.
         maps: L, how many maps it looks at.
         points: places a map.
+        hint_channels: of what else is known where a query stands, which helps to choose where to look.
     """
 
-    def __init__(self, in_channels: int, heads: int, maps: int, points: int) -> None:
+    def __init__(self, in_channels: int, heads: int, maps: int, points: int, hint_channels: int = 0) -> None:
         super().__init__()
         if in_channels % heads:
             raise ValueError(f"heads: expected a divisor of the {in_channels} channels, got {heads}")
         self.heads = heads
         self.samples = maps * points
-        self.offsets = nn.Linear(in_channels, heads * self.samples * 2)
+        self.offsets = nn.Linear(in_channels + hint_channels, heads * self.samples * 2)
         self.weights = nn.Linear(in_channels, heads * self.samples)
         # At first all queries look alike: each head another way around, each point one cell farther out.
         angle = torch.arange(heads) * (2 * math.pi / heads)
@@ -40,9 +41,10 @@ class SamplingNet(nn.Module):
         with torch.no_grad():
             self.offsets.bias.copy_((ways[:, None] * steps[:, None]).flatten())  # [G L*P 2]
 
-    def forward(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Turns queries [B Q C] into offsets in cells [B Q G*L*P*2] and logits [B Q G*L*P]."""
-        return self.offsets(query), self.weights(query)
+    def forward(self, query: Tensor, hint: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Turns queries [B Q C] and hints [B Q H] into offsets in cells [B Q G*L*P*2] and logits [B Q G*L*P]."""
+        told = query if hint is None else torch.cat((query, hint), dim=-1)
+        return self.offsets(told), self.weights(query)
 
 
 def locations(reference: Tensor, offsets: Tensor, shapes: Shapes) -> Tensor:
@@ -72,17 +74,19 @@ class MapAttention(nn.Module):
         channels: C of queries and map.
         heads, points: G and places a head.
         dropout: of what is added, in training.
+        hint_channels: as `SamplingNet` has them.
     """
 
-    def __init__(self, channels: int, heads: int = 8, points: int = 4, dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, heads: int = 8, points: int = 4, dropout: float = 0.0, hint_channels: int = 0
+                 ) -> None:
         super().__init__()
-        self.sampling = SamplingNet(channels, heads, 1, points)
+        self.sampling = SamplingNet(channels, heads, 1, points, hint_channels)
         self.value = projection(channels)
         self.output = projection(channels)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, position: Tensor, rows: Tensor, shape: tuple[int, int], reference: Tensor,
-                keep: Tensor | None = None) -> Tensor:
+                keep: Tensor | None = None, hint: Tensor | None = None) -> Tensor:
         """Attends.
 
         Args:
@@ -91,12 +95,13 @@ class MapAttention(nn.Module):
             shape: (Y, X).
             reference: [B Q 2] places of the queries as fractions (x, y) of the map.
             keep: [B Y*X 1], cells where it is 0 are read as zero.
+            hint: [B Q H], for a module that was built with ``hint_channels``.
 
         Returns:
             [B Q C].
         """
         heads, samples = self.sampling.heads, self.sampling.samples
-        offsets, logits = self.sampling(query + position)
+        offsets, logits = self.sampling(query + position, hint)
         values = self.value(rows)
         values = values if keep is None else values * keep
         places = locations(reference.unsqueeze(2), offsets.unflatten(2, (heads, samples, 2)), [shape])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+Block = Literal["basic", "bottleneck"]
 
 
 def residual_stage(in_channels: int, channels: int, count: int, stride: int) -> nn.Sequential:
@@ -23,17 +26,22 @@ class ResidualStages(nn.Module):
     Args:
         in_channels: of the map [B C Y X].
         channels, blocks, strides: of each stage.
+        block: two 3x3 convolutions (basic), or one between two of 1x1 at a quarter of the channels (bottleneck).
     """
 
-    def __init__(self, in_channels: int, channels: Sequence[int], blocks: Sequence[int],
-                 strides: Sequence[int]) -> None:
+    def __init__(self, in_channels: int, channels: Sequence[int], blocks: Sequence[int], strides: Sequence[int],
+                 block: Block = "basic") -> None:
         super().__init__()
+        if block not in ("basic", "bottleneck"):
+            raise ValueError(f"block: expected basic or bottleneck, got {block!r}")
+        kind = BasicBlock if block == "basic" else Bottleneck
         self.channels = tuple(channels)
         self.stages = nn.ModuleList()
         for width, count, stride in zip(channels, blocks, strides, strict=True):
             shortcut = nn.Conv2d(in_channels, width, 3, stride, padding=1)
-            self.stages.append(nn.Sequential(BasicBlock(in_channels, width, stride, shortcut),
-                                             *[BasicBlock(width, width) for _ in range(count - 1)]))
+            planes = width // kind.expansion
+            self.stages.append(nn.Sequential(kind(in_channels, planes, stride, shortcut),
+                                             *[kind(width, planes) for _ in range(count - 1)]))
             in_channels = width
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

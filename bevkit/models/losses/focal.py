@@ -35,9 +35,15 @@ def sigmoid_focal(logits: Tensor, labels: Tensor, alpha: float = 0.25, gamma: fl
 
     Args: logits [* K]; labels [*] int64, -1 = none of the classes.
     """
+    target = labels.unsqueeze(-1) == torch.arange(logits.shape[-1], device=labels.device)  # [* K]
+    return binary_focal(logits, target, alpha, gamma).sum()
+
+
+def binary_focal(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Returns the focal loss of each of many yes or no questions: logits, target (0 and 1) and result [*]."""
     logits = at_least_float32(logits)
-    target = (labels.unsqueeze(-1) == torch.arange(logits.shape[-1], device=labels.device)).to(logits)  # [* K]
+    target = target.to(logits)
     probability = logits.sigmoid()
     missed = (1 - probability) * target + probability * (1 - target)
     weight = alpha * target + (1 - alpha) * (1 - target)
-    return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight * missed ** gamma).sum()
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight * missed ** gamma

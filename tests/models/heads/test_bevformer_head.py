@@ -3,7 +3,7 @@
 import torch
 
 from bevkit.models.heads import BEVFormerHead
-from bevkit.models.heads.bevformer import logit
+from bevkit.models.layers.map_decoder import logit
 from bevkit.structures import BEVGrid
 
 GRID = BEVGrid(x=(-12.0, 12.0, 1.0), y=(-8.0, 8.0, 1.0), z=(-5.0, 3.0, 8.0))

@@ -1,10 +1,9 @@
-"""What heads of learned queries share: their output, their loss, their decoding."""
+"""What learned queries say, and what they should have said: one query for one object (DETR, ECCV 2020)."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +12,12 @@ from bevkit.geometry.box_codes import code_from_boxes
 from bevkit.models.losses.common import at_least_float32, mean_count
 from bevkit.models.losses.focal import sigmoid_focal
 from bevkit.models.losses.matching import assign, focal_cost, l1_cost
-from bevkit.registry import MODELS, built
-from bevkit.structures.results import Detections3D
+from bevkit.registry import MODELS
 
 CODE_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)  # BEVFormer's and DETR3D's
 COST_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0)  # velocity does not choose the query
 Unknown = Literal["number", "box"]
+MoreCost = Callable[[int, Tensor], Tensor]
 
 
 class QueryOutput(NamedTuple):
@@ -67,29 +66,41 @@ class QueryLoss(nn.Module):
         last = len(raw.scores) - 1
         for layer, (scores, codes) in enumerate(zip(raw.scores, raw.boxes)):
             prefix = "" if layer == last else f"layer{layer}."
-            losses[prefix + "loss_class"], losses[prefix + "loss_box"] = self._layer(scores, codes, targets)
+            losses[prefix + "loss_class"], losses[prefix + "loss_box"], _ = self.layer(scores, codes, targets)
         return losses
 
-    def match(self, scores: Tensor, codes: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
+    def match(self, scores: Tensor, codes: Tensor, truth: Tensor, labels: Tensor, more: Tensor | float = 0.0) -> Tensor:
         """Finds the object of each query of one sample: [Q] int64, -1 = background.
 
-        Args: scores [Q K], codes [Q 10], truth [A 10], labels [A].
+        Args: scores [Q K], codes [Q 10], truth [A 10], labels [A], more [Q A]: what else a query costs.
         """
         cost = self.class_weight * focal_cost(scores, labels)
         skip = self.unknown == "number"
-        return assign(cost + self.box_weight * l1_cost(codes, truth, self.cost_weights, skip))
+        return assign(cost + self.box_weight * l1_cost(codes, truth, self.cost_weights, skip) + more)
 
-    def _layer(self, scores: Tensor, codes: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Returns the class and the box loss of one layer: scores [B Q K], codes [B Q 10]."""
+    def layer(self, scores: Tensor, codes: Tensor, targets: dict[str, Tensor], more: MoreCost | None = None
+              ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the class and the box loss of one layer, and which object each query answers for.
+
+        Args:
+            scores [B Q K], codes [B Q 10]; targets as `forward` has them.
+            more: a function from a sample and its objects, places [A'] among the A, to what else they cost [Q A'].
+
+        Returns:
+            two scalars and [B Q] int64, the place of the object among the A, -1 = background.
+        """
         codes = at_least_float32(codes)
         labels, wanted = torch.full(scores.shape[:2], -1, device=scores.device), torch.zeros_like(codes)
+        objects = torch.full_like(labels, -1)
         for sample, (boxes, classes) in enumerate(zip(targets["boxes"], targets["labels"])):
-            real = classes >= 0
+            real = (classes >= 0).nonzero().squeeze(1)  # [A']
             truth, classes = code_from_boxes(boxes[real]).to(codes), classes[real]
-            found = self.match(scores[sample], codes[sample], truth, classes)
+            cost = 0.0 if more is None else more(sample, real)
+            found = self.match(scores[sample], codes[sample], truth, classes, cost)
             query = (found >= 0).nonzero().squeeze(1)
             labels[sample, query], wanted[sample, query] = classes[found[query]], truth[found[query]]
-        return self.compare(scores, codes, labels, wanted)
+            objects[sample, query] = real[found[query]]
+        return *self.compare(scores, codes, labels, wanted), objects
 
     def compare(self, scores: Tensor, codes: Tensor, labels: Tensor, wanted: Tensor, asked: Tensor | None = None
                 ) -> tuple[Tensor, Tensor]:
@@ -112,28 +123,3 @@ class QueryLoss(nn.Module):
         apart = (codes - torch.where(counts, wanted, 0.0)).abs() * self.code_weights
         box_loss = torch.where(counts, apart, 0.0).sum() / count
         return self.class_weight * sigmoid_focal(scores, labels) / count, self.box_weight * box_loss
-
-
-class QueryHead(nn.Module, ABC):
-    """A head whose learned queries each answer for at most one object.
-
-    Args:
-        coder: object or config with ``decode`` (`QueryBoxCoder`); needed by `predict` only.
-        loss: module or config; `QueryLoss` by default.
-    """
-
-    def __init__(self, coder: Any = None, loss: Any = None) -> None:
-        super().__init__()
-        self.coder = built(coder)
-        self.query_loss = built(loss) or QueryLoss()
-
-    @abstractmethod
-    def forward(self, bev: Tensor) -> QueryOutput:
-        """Turns a map [B C Y X] into scores and boxes of every decoder layer."""
-
-    def loss(self, raw: QueryOutput, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self.query_loss(raw, targets)
-
-    @torch.no_grad()
-    def predict(self, raw: QueryOutput) -> list[Detections3D]:
-        return self.coder.decode(raw)
