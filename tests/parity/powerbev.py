@@ -1,13 +1,17 @@
 """What the PowerBEV parity tests share: the authors' axis order, error measure, and models built from their config."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
 from bevkit.geometry.rigid import inverse, motion_matrix
+from bevkit.importers import import_checkpoint
 from bevkit.importers.powerbev import translate_powerbev
+from bevkit.models.architectures import DenseBEV
 from bevkit.models.future import PowerBEVHead
 from bevkit.registry import MODELS
-from bevkit.structures import BEVGrid
+from bevkit.structures import BEVBatch, BEVGrid, CameraRig
 
 ANY_GRID = BEVGrid(x=(-1, 1, 0.5), y=(-1, 1, 0.5))  # where a part takes the grid but its numbers do not matter
 
@@ -105,3 +109,21 @@ def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def no_grad_call(module: nn.Module, *inputs: Tensor):
     with torch.no_grad():
         return module.eval()(*inputs)
+
+
+def imported_and_run(data: dict, system: str, model: DenseBEV, folder: Path) -> tuple:
+    """Reads the authors' weights through the importer's door; returns its report and (raw, trace) of their input."""
+    path = folder / "lightning.ckpt"
+    torch.save({"epoch": 1, "state_dict": prefixed("model.", floats(data["state_dict"]))}, path)
+    report = import_checkpoint(path, system, model)
+    config = data["meta"]["config"]
+    frames = config["time_receptive_field"]  # the authors read no others
+    intrinsics = data["intrinsics"][:, :frames]
+    batch = BEVBatch(
+        images=data["image"][:, :frames].float(),
+        rig=CameraRig(intrinsics, torch.eye(3).expand_as(intrinsics), data["extrinsics"][:, :frames],
+                      tuple(config["image_size"])),
+        global_from_ego=poses_of(data["future_egomotion"][:, :frames]), timestamps=torch.zeros(len(intrinsics), frames),
+        boxes=[], targets={}, meta=[])
+    with torch.no_grad():
+        return report, *model.run_clip(batch)

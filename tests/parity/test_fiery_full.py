@@ -4,12 +4,10 @@ import pytest
 import torch
 
 import bevkit.models  # noqa: F401  fills the registry
-from bevkit.importers import import_checkpoint
 from bevkit.models.architectures.dense import DenseBEV
 from bevkit.models.future import Gaussian
-from bevkit.structures import BEVBatch, CameraRig
 from tests.parity.fiery import fiery_config
-from tests.parity.powerbev import floats, poses_of, prefixed, relative_error, turned
+from tests.parity.powerbev import imported_and_run, relative_error, turned
 
 
 @pytest.fixture(scope="module")
@@ -18,20 +16,7 @@ def result(golden, tmp_path_factory):
     data = golden("instance/fiery_full_b0.pt")
     config = data["meta"]["config"]
     model = DenseBEV(**fiery_config(config)).eval()
-    path = tmp_path_factory.mktemp("checkpoint") / "lightning.ckpt"
-    torch.save({"epoch": 1, "state_dict": prefixed("model.", floats(data["state_dict"]))}, path)
-    report = import_checkpoint(path, "fiery", model)
-
-    frames = config["time_receptive_field"]  # the authors read no others
-    intrinsics = data["intrinsics"][:, :frames]
-    batch = BEVBatch(
-        images=data["image"][:, :frames].float(),
-        rig=CameraRig(intrinsics, torch.eye(3).expand_as(intrinsics), data["extrinsics"][:, :frames],
-                      tuple(config["image_size"])),
-        global_from_ego=poses_of(data["future_egomotion"][:, :frames]), timestamps=torch.zeros(len(intrinsics), frames),
-        boxes=[], targets={}, meta=[])
-    with torch.no_grad():
-        raw, trace = model.run_clip(batch)
+    report, raw, trace = imported_and_run(data, "fiery", model, tmp_path_factory.mktemp("checkpoint"))
     return data, report, model, raw, trace
 
 

@@ -1,13 +1,16 @@
 """The authors' whole network, its weights read through the importer's door."""
 
 import pytest
-import torch
 
 import bevkit.models  # noqa: F401  fills the registry
-from bevkit.importers import import_checkpoint
 from bevkit.models.architectures.dense import DenseBEV
-from bevkit.structures import BEVBatch, CameraRig
-from tests.parity.powerbev import dense_config, floats, poses_of, prefixed, relative_error, turned, turned_flow
+from tests.parity.powerbev import (
+    dense_config,
+    imported_and_run,
+    relative_error,
+    turned,
+    turned_flow,
+)
 
 
 @pytest.fixture(scope="module")
@@ -16,20 +19,7 @@ def result(golden, tmp_path_factory):
     data = golden("instance/pb_full_b0.pt")
     config = data["meta"]["config"]
     model = DenseBEV(**dense_config(config)).eval()
-    path = tmp_path_factory.mktemp("checkpoint") / "lightning.ckpt"
-    torch.save({"epoch": 1, "state_dict": prefixed("model.", floats(data["state_dict"]))}, path)
-    report = import_checkpoint(path, "powerbev", model)
-
-    frames = config["time_receptive_field"]  # the authors read no others
-    intrinsics = data["intrinsics"][:, :frames]
-    batch = BEVBatch(
-        images=data["image"][:, :frames].float(),
-        rig=CameraRig(intrinsics, torch.eye(3).expand_as(intrinsics), data["extrinsics"][:, :frames],
-                      tuple(config["image_size"])),
-        global_from_ego=poses_of(data["future_egomotion"][:, :frames]), timestamps=torch.zeros(len(intrinsics), frames),
-        boxes=[], targets={}, meta=[])
-    with torch.no_grad():
-        raw, trace = model.run_clip(batch)
+    report, raw, trace = imported_and_run(data, "powerbev", model, tmp_path_factory.mktemp("checkpoint"))
     return data, report, raw, trace
 
 
