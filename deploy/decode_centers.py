@@ -17,7 +17,7 @@ def decode_centers(outputs: dict[str, np.ndarray], coder: dict) -> np.ndarray:
     Args:
         outputs: of one sample, frames t .. t+F: segmentation [F+1 K Y X] class logits, center [F+1 1 Y X] in 0..1,
             offset and, if F > 0, flow [F+1 2 Y X] in cells, channel 0 = x (column), 1 = y (row).
-        coder: ``decode`` of the manifest: center_threshold, nms_kernel, max_centers, match_within.
+        coder: ``decode`` of the manifest: center_threshold, nms_kernel, max_centers, match_within, reuse_ids.
 
     Returns:
         ids [F+1 Y X] int64 of the present and the future frames; 0 is background.
@@ -34,24 +34,25 @@ def decode_centers(outputs: dict[str, np.ndarray], coder: dict) -> np.ndarray:
     linked, largest = frames[:1], int(frames[0].max())
     for step, ids in enumerate(frames[1:]):
         flow = np.asarray(outputs["flow"][step], dtype=np.float32)
-        ids, new = link(linked[-1], flow, ids, largest, coder["match_within"])
+        ids, new = link(linked[-1], flow, ids, largest, coder["match_within"], coder["reuse_ids"])
         linked.append(ids)
         largest += new
     return np.stack(linked)
 
 
-def link(before: np.ndarray, flow: np.ndarray, now: np.ndarray, largest: int, match_within: float
-         ) -> tuple[np.ndarray, int]:
+def link(before: np.ndarray, flow: np.ndarray, now: np.ndarray, largest: int, match_within: float,
+         reuse_ids: bool = False) -> tuple[np.ndarray, int]:
     """Carries the ids of a map [Y X] to the next one; who is matched to nobody gets an id above ``largest``.
 
-    Args: flow [2 Y X] of the map before; now [Y X] numbered without gaps; match_within in cells.
+    Args: flow [2 Y X] of the map before; now [Y X] numbered without gaps; match_within in cells; reuse_ids: behind a
+        frame without instances a frame keeps its own numbers.
 
     Returns: (ids [Y X] int64, how many new ones there are).
     """
     known, expected = centers_of(before, flow)
     _, centers = centers_of(now)
-    if not len(known) or not len(centers):
-        return now, 0  # after a frame without instances, a frame keeps its own numbers
+    if not len(centers) or reuse_ids and not len(known):
+        return now, 0
     apart = expected[:, None] - centers  # [n n' 2]
     distance = np.sqrt(apart[..., 0] * apart[..., 0] + apart[..., 1] * apart[..., 1])
     names = np.zeros(len(centers) + 1, dtype=np.int64)

@@ -106,7 +106,7 @@ def _(part: InstanceFlowCoder, plan: object = None) -> dict[str, Any]:
 @settings.register
 def _(part: InstanceCenterCoder, plan: object = None) -> dict[str, Any]:
     return dict(type="InstanceCenterCoder", center_threshold=part.center_threshold, nms_kernel=part.nms_kernel,
-                max_centers=part.max_centers, match_within=part.match_within)
+                max_centers=part.max_centers, match_within=part.match_within, reuse_ids=part.reuse_ids)
 
 
 @settings.register

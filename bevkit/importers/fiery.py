@@ -83,7 +83,7 @@ def translate_fiery(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> T
     if any(re.match(r"(?:model\.)?temporal_model\.", name) for name in state):
         options["temporal.warp"] = "fiery"
     if any(re.match(r"(?:model\.)?future_distribution\.", name) for name in state):
-        options["head.raw_labels"] = True
+        options.update({"head.raw_labels": True, "head.coder.reuse_ids": True})
     return translate(state, rules, options, tuple(f"head.{name}_weight.log_variance" for name in _WEIGHTS.values()))
 
 

@@ -52,10 +52,20 @@ def random_outputs(frames: int, flow_scale: float = 2.0) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("max_centers", [100, 12])
-@pytest.mark.parametrize("flow_scale", [2.0, 0.0])
-def test_random_outputs(max_centers, flow_scale):
-    coder = InstanceCenterCoder(GRID, nms_kernel=5, max_centers=max_centers, center_threshold=0.5)
+@pytest.mark.parametrize("flow_scale, reuse_ids", [(2.0, False), (2.0, True), (0.0, False)])
+def test_random_outputs(max_centers, flow_scale, reuse_ids):
+    coder = InstanceCenterCoder(GRID, nms_kernel=5, max_centers=max_centers, center_threshold=0.5, reuse_ids=reuse_ids)
     assert check(coder, random_outputs(4, flow_scale)) > max_centers / 2
+
+
+def test_an_id_means_one_instance():
+    """Behind a frame without instances, which breaks every link, all are new."""
+    raw = random_outputs(4)
+    ids = InstanceCenterCoder(GRID, nms_kernel=5, center_threshold=0.5).decode(raw)[1].ids  # nothing in frame 2
+    before, after = (set(ids[part].unique().tolist()) - {0} for part in (slice(0, 2), slice(3, 4)))
+    assert before and after and not before & after
+    reused = InstanceCenterCoder(GRID, nms_kernel=5, center_threshold=0.5, reuse_ids=True).decode(raw)[1].ids
+    assert reused[3].max() == len(after) and torch.equal(reused > 0, ids > 0)
 
 
 def test_equal_distances_are_matched_alike():

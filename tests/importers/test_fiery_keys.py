@@ -64,7 +64,7 @@ def test_the_config_has_the_published_size(full_size):
     assert shapes == {name: value.shape for name, value in model.state_dict().items()}
     options = translate_fiery(state, ours.state_dict()).options
     assert {name for name, value in options.items() if name.startswith(("temporal", "head", "level"))} == {
-        "temporal.warp", "head.raw_labels", "level_ego"}
+        "temporal.warp", "head.raw_labels", "head.coder.reuse_ids", "level_ego"}
 
 
 def test_the_pre_training_fits_into_the_whole_model():

@@ -68,7 +68,8 @@ def fiery_case(data: dict) -> tuple[InstanceCenterCoder, SimpleNamespace]:
     config = data["meta"]["config"]
     coder = InstanceCenterCoder(BEVGrid(x=(0.0, config["bev_rows"], 1.0), y=(0.0, config["bev_cols"], 1.0)),
                                 center_threshold=config["conf_threshold"], nms_kernel=config["nms_kernel_size"],
-                                max_centers=config["max_n_instance_centers"], match_within=config["matching_threshold"])
+                                max_centers=config["max_n_instance_centers"], match_within=config["matching_threshold"],
+                                reuse_ids=True)
     return coder, SimpleNamespace(**{ours: data[theirs].float().transpose(-1, -2) for ours, theirs in [
         ("segmentation", "segmentation"), ("center", "instance_center"), ("offset", "instance_offset"),
         ("flow", "instance_flow")]})

@@ -53,11 +53,13 @@ class InstanceCenterCoder:
         nms_kernel: side in cells of the window in which one centre survives, odd.
         max_centers: centres beyond this number are dropped, those farthest ahead first.
         match_within: cells between the expected and the found centre within which an instance keeps its id.
+        reuse_ids: number the instances anew in a frame behind one without any, as the authors do; ids already taken
+            may then mean others.
     """
 
     def __init__(self, grid: BEVGrid, protocol: str | dict | LabelProtocol = "fiery", sigma: float = 3.0,
                  center_threshold: float = 0.1, nms_kernel: int = 3, max_centers: int = 100,
-                 match_within: float = 3.0) -> None:
+                 match_within: float = 3.0, reuse_ids: bool = False) -> None:
         if nms_kernel % 2 == 0:
             raise ValueError(f"nms_kernel: expected an odd number of cells, got {nms_kernel}; use {nms_kernel + 1}")
         self.grid = grid
@@ -67,6 +69,7 @@ class InstanceCenterCoder:
         self.nms_kernel = nms_kernel
         self.max_centers = max_centers
         self.match_within = match_within
+        self.reuse_ids = reuse_ids
 
     def encode(self, clip: BEVClip) -> dict[str, Tensor]:
         """Draws the truth of the frames t .. t+F of a clip.
@@ -105,17 +108,14 @@ class InstanceCenterCoder:
                                offset, flow)
 
     def _linked(self, ids: Tensor, flow: Tensor) -> Tensor:
-        """Carries ids from frame to frame of maps [S Y X] numbered frame by frame; who is unmatched gets a new id.
-
-        After a frame without instances, a frame keeps its own numbers, as in the authors' code.
-        """
+        """Carries ids from frame to frame of maps [S Y X] numbered frame by frame; who is unmatched gets a new id."""
         linked, largest = [ids[0]], int(ids[0].max())
         for step in range(1, len(ids)):
             before, now = linked[-1], ids[step]
             expected, sizes = _centers_after(before, flow[step - 1])
             known = torch.nonzero(sizes[1:]).flatten() + 1
             centers = instance_centers(now[None])[0][0, 1:]  # [n 2]
-            if not len(known) or not len(centers):
+            if not len(centers) or self.reuse_ids and not len(known):
                 linked.append(now)
                 continue
             apart = expected[known][:, None] - centers  # [n n' 2]; not cdist, whose rounding depends on n
