@@ -1,6 +1,7 @@
 """SparseBEV for the synthetic world, narrowed until it trains on two CPU cores: two keyframes, 196 queries.
 
-The image backbone is that of powerbev_static.py, whose weights are a good start. Measured here: held-out mAP 0.005 after 600 steps, docs/results.md.
+The image backbone is that of powerbev_static.py, whose weights are a good start. Measured here: held-out mAP 0.005
+after 600 steps, docs/results.md.
 
     bevkit train configs/synthetic/sparsebev.py --checkpoint work_dirs/synthetic_powerbev_static/iter_N.pth --amp bf16
     bevkit test configs/synthetic/sparsebev.py CHECKPOINT
