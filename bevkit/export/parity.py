@@ -71,12 +71,12 @@ class Parity:
     def decoded_alike(self) -> bool:
         """Whether what is decoded is the same as far as rounding allows: a score may fall on a threshold's other side.
 
-        Both sides are decoded by one decoder: where their outputs differ by rounding alone, so does what is made of
-        them, however much that is (random weights make ties of thousands of boxes). True also where nothing was
-        decoded.
+        Both sides are decoded by one decoder: where outputs differ by rounding alone, so do the boxes made of them,
+        however many those are (random weights make ties of thousands). Maps have to be equal. True also where nothing
+        was decoded.
         """
-        alike = self.unequal_cells == 0 and self.unequal_boxes <= UNEQUAL_BOXES * self.boxes
-        return self.vehicle_unequal == 0 and (alike or self.worst <= ROUNDING)
+        boxes_alike = self.unequal_boxes <= UNEQUAL_BOXES * self.boxes or self.worst <= ROUNDING
+        return self.unequal_cells == 0 and self.vehicle_unequal == 0 and boxes_alike
 
     def add_results(self, torch_side: Result, onnx_side: Result, vehicle_side: Result | None) -> None:
         """Adds what PyTorch made of its own outputs, and PyTorch and the vehicle of ONNX Runtime's."""
