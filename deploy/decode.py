@@ -51,7 +51,8 @@ def decode(segmentation: np.ndarray, flow: np.ndarray, nms_kernel: int, center_t
 
 def vehicle_probability(logits: np.ndarray) -> np.ndarray:
     """Returns the softmax [.. Y X] float32 of class logits [.. K Y X] at the vehicle class."""
-    weights = np.exp((logits - logits.max(axis=-3, keepdims=True)).astype(np.float64))
+    logits = logits.astype(np.float64)
+    weights = np.exp(logits - logits.max(axis=-3, keepdims=True))
     return (weights[..., VEHICLE, :, :] / weights.sum(axis=-3)).astype(np.float32)
 
 

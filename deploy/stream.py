@@ -18,7 +18,7 @@ from decode_queries import decode_queries
 from plan import view_inputs
 from plan_motion import temporal_inputs
 
-FORMAT = 2  # of the manifests that this program reads
+FORMAT = 3  # of the manifests that this program reads
 
 
 def onnx_runtime(path):
@@ -144,12 +144,24 @@ class Stream:
             motion = temporal_inputs(self.manifest, poses, times, fresh, inputs.get("view_projection"))
             outputs = self.run({**inputs, **state, **motion})
             if keep:
-                self.state = {name: outputs[f"new_{name}"] for name in self.kept}
+                self.state = {name: self._keep(name, state[name], outputs[f"new_{name}"], fresh) for name in self.kept}
                 self.poses, self.times = poses[1:], times[1:]
         if began:
             self.began = began
         self.last = pose, float(timestamp)
         return decoded(outputs, self.manifest), outputs
+
+    def _keep(self, name, kept, new, fresh):
+        """Returns what to hand in at the next instant: past [1 S ..] with the newest [1 1 ..], or the new memory.
+
+        A program on a GPU writes the newest over the oldest and hands in pointers in order, and copies nothing else.
+        """
+        if name == "memory":
+            return new
+        if fresh:
+            return np.repeat(new, kept.shape[1], axis=1)
+        first = self.manifest["stream"]["newest_first"]
+        return np.concatenate((new, kept[:, :-1]) if first else (kept[:, 1:], new), axis=1)
 
     def _images(self, images):
         """Returns [N 3 h w] float32, the mean colour where there is no image."""

@@ -97,7 +97,7 @@ def in_onnx_runtime(model: Architecture, path: Path, scene: BEVBatch) -> list[Ra
     for instant in instants_of(scene):
         inputs, motion = inputs_of(twin, instant, state)
         outputs = step(inputs)
-        state = next_state(twin, outputs, motion)
+        state = next_state(twin, inputs, outputs, motion)
         found.append(outputs)
     return found
 

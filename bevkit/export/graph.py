@@ -17,8 +17,8 @@ Tensors = dict[str, Tensor]
 MEANINGS = {
     "images": "RGB in 0..255 [1 N 3 h w], cameras in the order of the rig; normalisation is inside of the graph",
     "past": "BEV maps [1 S C Y X] of the S instants before, oldest first, each in its own ego frame, or image features "
-            "[1 S G C/G cells], newest first, of a sparse model: the last new_past",
-    "new_past": "the past to hand in at the next instant",
+            "[1 S G C/G cells], newest first, of a sparse model",
+    "new_past": "of the present [1 1 ..], to be kept: in place of the oldest of the past, of all where a scene begins",
     "memory": "what the fusion keeps [1 M Y X], in the ego frame of the instant before: the last new_memory",
     "new_memory": "the memory to hand in at the next instant",
     "view": "where the cameras look: compute it once, and again when the calibration changes",
@@ -70,7 +70,8 @@ class StepGraph(nn.Module):
 
     def forward(self, images: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         output = self.step(images, *tensors)
-        return (*output.raw, *(getattr(output, name) for name in self.kept))
+        kept = {"past": output.newest, "memory": output.memory}
+        return (*output.raw, *(kept[name] for name in self.kept))
 
     @torch.no_grad()
     def output_names(self, inputs: Tensors) -> list[str]:
@@ -88,11 +89,14 @@ def inputs_of(model: Architecture, instant: BEVBatch, state: TemporalState | Non
     """
     pose, fresh = instant.global_from_ego[:, 0], torch.tensor([state is None])
     images = instant.images[:, 0].float()
-    state = state or model.empty_state(replace(instant, images=images[:, None]))
+    past = None if state is None else state.bev
+    if state is None:
+        state = model.empty_state(replace(instant, images=images[:, None]))
+        past = model.exported_past(state.bev)
     motion = model.motion_of(instant, state, fresh)
     inputs = {"images": images, **named("view_", model.view_plan(instant.rig.flatten(), pose))}
     if model.past:
-        inputs["past"] = state.bev
+        inputs["past"] = past
     if model.memory:
         inputs["memory"] = state.memory
     if model.instants:
@@ -100,11 +104,14 @@ def inputs_of(model: Architecture, instant: BEVBatch, state: TemporalState | Non
     return inputs, motion
 
 
-def next_state(model: Architecture, outputs: Tensors, motion: EgoMotion) -> TemporalState:
-    """Makes the state for the next instant of the named outputs of the graph."""
+def next_state(model: Architecture, inputs: Tensors, outputs: Tensors, motion: EgoMotion) -> TemporalState:
+    """Makes the state for the next instant of the named inputs and outputs of the graph."""
     kept = [outputs[name] for name in ("new_past", "new_memory") if name in outputs]
     nothing = torch.zeros(1, 0, *(kept[0].shape[-2:] if kept else (1, 1)))
-    return TemporalState(outputs.get("new_past", nothing[:, :, None]), outputs.get("new_memory", nothing),
+    past = nothing[:, :, None]
+    if model.past:
+        past = model.kept_with(inputs["past"], outputs["new_past"], bool(motion.fresh))
+    return TemporalState(past, outputs.get("new_memory", nothing),
                          motion.global_from_ego[:, 1:], motion.timestamps[:, 1:],
                          None if motion.projection is None else motion.projection[:, 1:])
 

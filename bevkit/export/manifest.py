@@ -25,10 +25,12 @@ from bevkit.models.temporal import AlignAndStack, HistoryStack, RecurrentMemory,
 from bevkit.models.view_transformers import BEVFormer, ForwardBackward, LiftSplat, MatrixVT
 from bevkit.models.view_transformers.forward_backward import VISIBLE_MARGIN
 
-FORMAT = 2  # raised when a program that reads manifests would have to change
+FORMAT = 3  # raised when a program that reads manifests would have to change
 
 FIRST_INSTANT = ("At a scene's first instant past and memory are zeros, poses and times of the past are the present "
                  "ones, and temporal_known and temporal_motion_known are 0; they are 1 at every other instant.")
+KEEP_PAST = ("Keep new_past in place of the oldest of past, which stays in its order; after a scene's first instant in "
+             "place of all of it.")
 
 
 @singledispatch
@@ -173,7 +175,8 @@ def manifest(model: Architecture, graph: onnx.GraphProto, view_plan: tuple, prec
         view=dict(settings(model.view_transformer if dense else model, view_plan),
                   image_size=inputs[0]["shape"][-2:]),
         temporal=settings(model.temporal if dense else model),
-        stream=dict(past=model.past, memory=model.memory, instants=model.instants,
+        stream=dict(past=model.past, memory=model.memory, instants=model.instants, newest_first=model.newest_first,
+                    keep=KEEP_PAST if model.past else "",
                     first_instant=FIRST_INSTANT if model.instants else "There is no past to keep."),
         decode=settings(getattr(model.head, "coder", None)),
     )

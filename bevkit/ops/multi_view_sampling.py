@@ -47,6 +47,12 @@ def stack_maps(features: Sequence[Tensor], groups: int) -> tuple[Tensor, Shapes]
     return torch.cat(maps, dim=2).unflatten(1, (groups, -1)), shapes_of(features)
 
 
+def unstacked(values: Tensor, shapes: Shapes) -> list[Tensor]:
+    """Parts stacks [M C S] of all scales into a map [M C N*(H+1) W] each."""
+    levels = values.split([height * width for height, width in shapes], dim=2)
+    return [level.unflatten(2, shape) for level, shape in zip(levels, shapes)]
+
+
 def shapes_of(features: Sequence[Tensor]) -> Shapes:
     """Returns the sizes (N*(H+1), W) of the stacks of features [M N C H W]."""
     return [(level.shape[1] * (level.shape[3] + 1), level.shape[4]) for level in features]

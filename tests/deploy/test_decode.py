@@ -46,6 +46,15 @@ def test_random_outputs(grid):
     assert check(InstanceFlowCoder(grid), SimpleNamespace(segmentation=segmentation, flow=flow)) > 5
 
 
+def test_outputs_that_rounding_tells_apart():
+    """What untrained weights return: the same nearly everywhere, so that maxima are a matter of the last digit."""
+    grid, generator = BEVGrid(x=(-50.0, 50.0, 1.0), y=(-50.0, 50.0, 1.0)), torch.Generator().manual_seed(0)
+    segmentation = 0.3 + torch.tensor([0.0, 0.11])[:, None, None] + torch.randn(
+        2, 5, 2, *grid.shape, generator=generator) * 1e-7
+    assert check(InstanceFlowCoder(grid), SimpleNamespace(
+        segmentation=segmentation, flow=torch.randn(2, 5, 2, *grid.shape, generator=generator))) > 5
+
+
 def test_needs_neither_torch_nor_bevkit():
     code = f"import sys; sys.path.insert(0, {str(DEPLOY)!r}); import decode; " \
            "assert not {'torch', 'bevkit', 'scipy'} & set(sys.modules)"

@@ -42,12 +42,13 @@ def test_a_stream_in_the_vehicle_is_the_stream_of_the_toolkit(artefact, model):
     assert found > 0
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", [*DETECTORS, "sparse"])
 @torch.no_grad()
 def test_detectors_stream_as_in_the_toolkit(name, tmp_path):
     model = tiny_detector(name)
-    drive = random_clip(model.grid, CAMERAS, IMAGE_SIZE, frames=3, seed=3)
-    drive = replace(drive, timestamps=torch.tensor([[7.0, 7.5, 8.7]], dtype=torch.float64))  # frames were missed
+    drive = random_clip(model.grid, CAMERAS, IMAGE_SIZE, frames=6, seed=3)
+    seconds = [[7.0, 7.5, 8.7, 9.2, 9.7, 10.2]]  # frames were missed
+    drive = replace(drive, timestamps=torch.tensor(seconds, dtype=torch.float64))
     report = write_artefact(model, [random_clip(model.grid, CAMERAS, IMAGE_SIZE, frames=2)], tmp_path,
                             with_tensorrt=False)
     assert report["passed"] and report["parity"]["boxes"] > 20 and report["parity"]["vehicle"] == 2
@@ -178,5 +179,5 @@ def test_a_thousand_instants_take_no_more_memory_than_ten(artefact):
 def test_a_manifest_of_another_format_is_refused(artefact, tmp_path):
     manifest = json.loads((artefact[0] / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(dict(manifest, format=1)))
-    with pytest.raises(ValueError, match="format 2, got 1"):
+    with pytest.raises(ValueError, match="format 3, got 1"):
         Stream(tmp_path / "model.onnx", None, None, run=lambda inputs: {})

@@ -10,7 +10,7 @@ from torch import nn
 
 from bevkit.export.artefact import write_artefact
 from bevkit.export.graph import random_clip
-from bevkit.models.architectures import DenseBEV
+from bevkit.models.architectures import Architecture, DenseBEV
 from bevkit.registry import MODELS
 from bevkit.structures import BEVBatch
 
@@ -48,8 +48,22 @@ DETECTORS: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny_detector(name: str) -> DenseBEV:
+SPARSE: dict[str, Any] = dict(
+    type="SparseDetector", image_encoder=dict(
+        type="ImageEncoder", neck=dict(type="FPN", out_channels=16),
+        backbone=dict(type="TimmBackbone", model_name="mobilenetv3_small_050", out_strides=(8, 16))),
+    head=dict(type="SparseQueryHead", frames=4, bounds=(-12.0, -12.0, -5.0, 12.0, 12.0, 3.0), queries=36, layers=2,
+              heads=2, points=2, ffn_channels=16, out_points=8, coder=dict(type="QueryBoxCoder")))
+
+
+def tiny_detector(name: str) -> Architecture:
     """Builds a tiny detector; random weights of its head are sure of themselves here and there."""
+    if name == "sparse":
+        torch.manual_seed(0)
+        sparse: Architecture = MODELS.build(SPARSE).eval()
+        for part in (sparse.head.layer.scores[-1], sparse.head.layer.sampling.scale_weights):
+            part.weight.data.normal_()  # what it reads, and how it weighs it, shows
+        return sparse
     model = tiny_model(**DETECTORS[name], grid=dict(TINY["grid"], x=(-12.0, 12.0, 1.0), y=(-10.0, 10.0, 1.0)),
                        head=dict(type="CenterPointHead", shared_channels=16, branch_channels=16,
                                  coder=dict(type="CenterPointCoder", score_threshold=0.3)))

@@ -24,12 +24,12 @@ class StepOutput(NamedTuple):
 
     Attributes:
         raw: head outputs.
-        past: [B S C Y X] the maps to hand in at the next instant; S may be 0.
-        memory: [B M Y X] likewise, of a recurrent fusion; M may be 0.
+        newest: [B 1 C Y X] of the present, to be kept with the past for the next instants (`Architecture.kept_with`).
+        memory: [B M Y X] to hand in at the next instant, of a recurrent fusion; M may be 0.
     """
 
     raw: tuple[Tensor, ...]
-    past: Tensor
+    newest: Tensor
     memory: Tensor
 
 
@@ -51,6 +51,7 @@ class Architecture(BaseModel, ABC):
         past: S, number of past instants of which an instant keeps maps.
         memory: M, channels of what a recurrent fusion keeps; 0 without one.
         instants: R, number of past instants whose poses an instant reads.
+        newest_first: whether the newest of the past is the first in its order, or the last.
     """
 
     grid: BEVGrid
@@ -58,6 +59,7 @@ class Architecture(BaseModel, ABC):
     memory: int
     instants: int
     head: Any
+    newest_first = False
 
     def __init__(self, data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor=MODELS.build(data_preprocessor) if data_preprocessor else BEVPreprocessor())
@@ -112,8 +114,18 @@ class Architecture(BaseModel, ABC):
         return twin
 
     def exported_past(self, past: Tensor) -> Tensor:
-        """Returns what was kept [B S ..] as the exportable twin keeps it."""
+        """Returns what was kept [B S ..] as `step` takes it."""
         return past
+
+    def newest_of(self, past: Tensor) -> Tensor:
+        """Returns what was kept last [B 1 ..] of all that is kept [B S ..]."""
+        return past[:, :1] if self.newest_first else past[:, -1:]
+
+    def kept_with(self, past: Tensor, newest: Tensor, fresh: bool) -> Tensor:
+        """Puts the newest [B 1 ..] in place of the oldest of the past [B S ..]; where a scene begins, of all."""
+        if fresh:
+            return newest.expand_as(past)
+        return torch.cat((newest, past[:, :-1]) if self.newest_first else (past[:, 1:], newest), dim=1)
 
     # ---- clips and streams -------------------------------------------------------------------------------------
 

@@ -216,7 +216,7 @@ class DenseBEV(Architecture):
             maps = torch.cat((past, maps), dim=1)  # [B S+1 C Y X]
         raw, encoded = self.head_of(fused)
         seen = Seen(features, view.depth, maps, encoded, view.foreground)
-        return StepOutput(raw, maps[:, 1:] if self.past else past, memory), seen
+        return StepOutput(raw, maps[:, -1:], memory), seen
 
     def _parts_of(self, temporal_plan: Plan) -> tuple[Tensor | None, Plan, Plan]:
         """Takes a temporal plan apart: known or None, the view transformer's motion plan, the fusion's plan."""
@@ -340,7 +340,7 @@ class DenseBEV(Architecture):
         motion = self.motion_of(batch, state, fresh)
         output, seen = self._step(batch.images[:, 0], self.view_plan(batch.rig.flatten(), poses), state.bev,
                                   state.memory, self.temporal_plan(motion))
-        after = TemporalState(output.past, output.memory, motion.global_from_ego[:, 1:], motion.timestamps[:, 1:])
+        after = TemporalState(seen.bev[:, 1:], output.memory, motion.global_from_ego[:, 1:], motion.timestamps[:, 1:])
         poses = motion.global_from_ego[:, -seen.bev.shape[1]:]
         trace = Trace(seen.features, seen.depth, seen.bev, seen.fused, poses, seen.foreground)
         return Pass(output.raw, trace), after

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from bevkit.geometry import rigid
 from bevkit.models.architectures.base import Architecture, Plan, StepOutput, as_history, single
-from bevkit.models.layers.sparse_decoder import SparseViews
-from bevkit.ops.multi_view_sampling import stack_maps, stack_views
+from bevkit.models.layers.sparse_decoder import SparseViews, StreamedMaps
+from bevkit.ops.deformable_attention import Shapes
+from bevkit.ops.multi_view_sampling import stack_maps, stack_views, unstacked
 from bevkit.registry import MODELS
 from bevkit.structures import BEVBatch, BEVGrid, CameraRig, EgoMotion, TemporalState
 
@@ -51,7 +52,7 @@ class SparseDetector(Architecture):
     """
 
     memory = 0
-    exported = False  # channels in front of the kept features [B S G C/G cells], as standard operators want them
+    newest_first = True
 
     def __init__(self, image_encoder: dict[str, Any], head: dict[str, Any], frames_in_graph: int | None = None,
                  ahead: int = 0, data_preprocessor: dict[str, Any] | None = None) -> None:
@@ -86,14 +87,11 @@ class SparseDetector(Architecture):
         return self.past
 
     def exportable(self) -> SparseDetector:
-        """Returns a twin in evaluation mode that shares the weights and keeps features as standard operators want."""
         self._expect_no_future()
-        twin = super().exportable()
-        twin.exported = True
-        return twin
+        return super().exportable()
 
     def exported_past(self, past: Tensor) -> Tensor:
-        return past.permute(0, 1, 3, 4, 2)  # [B S cells G C/G] -> [B S G C/G cells]
+        return past.permute(0, 1, 3, 4, 2)  # [B S cells G C/G] -> [B S G C/G cells], as standard operators want it
 
     # ---- calibration: no weights -------------------------------------------------------------------------------
 
@@ -132,45 +130,32 @@ class SparseDetector(Architecture):
 
     # ---- weights: no calibration -------------------------------------------------------------------------------
 
-    def features_of(self, images: Tensor) -> tuple[Tensor, Any]:
-        """Turns images [M N 3 h w] into stacked features [M cells G C/G] and their shapes."""
-        levels = [level.unflatten(0, images.shape[:2]) for level in self.image_encoder(images.flatten(0, 1))]
-        return (stack_maps if self.exported else stack_views)(levels, self.head.groups)
+    def levels_of(self, images: Tensor) -> list[Tensor]:
+        """Turns images [M N 3 h w] into features [M N C H W] of L scales."""
+        return [level.unflatten(0, images.shape[:2]) for level in self.image_encoder(images.flatten(0, 1))]
 
-    def views_of(self, present: Tensor, past: Tensor, shapes: Any, view_plan: Plan, temporal_plan: Plan) -> SparseViews:
-        """Joins present [B cells G C/G] and past features [B S cells G C/G], newest first, with the plans."""
+    def features_of(self, images: Tensor) -> tuple[Tensor, Shapes]:
+        """Turns images [M N 3 h w] into stacked features [M cells G C/G] and their shapes."""
+        return stack_views(self.levels_of(images), self.head.groups)
+
+    @staticmethod
+    def frames_of(view_plan: Plan, temporal_plan: Plan) -> tuple[Tensor, Tensor]:
+        """Joins the plans: projection [B T N 3 4] and ages [B T], the present first."""
         projection, = view_plan
-        ages = projection.new_zeros(len(projection), 1)
-        values, projection = torch.cat((present.unsqueeze(1), past), dim=1), projection.unsqueeze(1)
-        if self.past:
+        projection, ages = projection.unsqueeze(1), projection.new_zeros(len(projection), 1)
+        if temporal_plan:
             _, before, seconds = temporal_plan
             projection, ages = torch.cat((projection, before), dim=1), torch.cat((ages, seconds), dim=1)
-        return self._views(values, shapes, projection, ages)
-
-    def _views(self, values: Tensor, shapes: Any, projection: Tensor, ages: Tensor) -> SparseViews:
-        values = values.flatten(0, 1)  # [B*T cells G C/G]
-        if not self.exported:
-            return SparseViews(values, shapes, projection, ages)
-        levels = values.flatten(0, 1).split([height * width for height, width in shapes], dim=2)  # [B*T*G C/G ..]
-        maps = tuple(level.unflatten(2, shape) for level, shape in zip(levels, shapes))
-        return SparseViews(maps, shapes, projection, ages)
+        return projection, ages
 
     def step(self, images: Tensor, view_plan: Plan, past: Tensor, memory: Tensor, temporal_plan: Plan) -> StepOutput:
-        present, shapes = self.features_of(images)
-        past = self.made_up(present, past, temporal_plan)
-        raw = self.head(self.views_of(present, past, shapes, view_plan, temporal_plan))
-        return StepOutput(raw, self.kept(present, past), memory)
-
-    def made_up(self, present: Tensor, past: Tensor, temporal_plan: Plan) -> Tensor:
-        """Lets the present stand in for the past features [B S cells G C/G] where a scene begins."""
-        if not self.past:
-            return present.unsqueeze(1)[:, :0]
-        there = temporal_plan[0].view(-1, 1, 1, 1, 1) > 0
-        return torch.where(there, past, present.unsqueeze(1))
-
-    def kept(self, present: Tensor, past: Tensor) -> Tensor:
-        """Returns the features to keep for the next instant [B S cells G C/G], newest first."""
-        return torch.cat((present.unsqueeze(1), past), dim=1)[:, :self.past]
+        """Runs one instant by standard operators: past features [B S G C/G cells], newest first, are read in place."""
+        levels = self.levels_of(images)
+        present, shapes = stack_maps(levels, self.head.groups)  # [B G C/G cells]
+        known = temporal_plan[0] if temporal_plan else present.new_ones(len(present))
+        maps = StreamedMaps(unstacked(present.flatten(0, 1), shapes), unstacked(past.flatten(0, 2), shapes), known)
+        raw = self.head(SparseViews(maps, shapes, *self.frames_of(view_plan, temporal_plan)))
+        return StepOutput(raw, present.unsqueeze(1), memory)
 
     # ---- clips and streams -------------------------------------------------------------------------------------
 
@@ -192,7 +177,7 @@ class SparseDetector(Architecture):
             parts.insert(0, values.unflatten(0, (len(batch), len(indices))))
         projection, ages = self._seen_from(present, order, batch.global_from_ego, batch.timestamps,
                                            self.projection_of(batch.rig))
-        return self._views(torch.cat(parts, dim=1), shapes, projection.float(), ages.float())
+        return SparseViews(torch.cat(parts, dim=1).flatten(0, 1), shapes, projection.float(), ages.float())
 
     def look_on(self, batch: BEVBatch, state: TemporalState | None, fresh: Tensor | None
                 ) -> tuple[SparseViews, TemporalState]:
@@ -203,10 +188,13 @@ class SparseDetector(Architecture):
         state = state or self._empty(batch, present)
         motion = self.motion_of(batch, state, fresh)
         plan, view_plan = self.temporal_plan(motion), self.view_plan(batch.rig[:, 0], batch.global_from_ego[:, 0])
-        past = self.made_up(present, state.bev, plan)
-        views = self.views_of(present, past, shapes, view_plan, plan)
+        past = state.bev
+        if fresh.any():  # the present stands in for the past; not asked for nothing: gigabytes would be copied
+            past = torch.where(fresh.view(-1, 1, 1, 1, 1), present.unsqueeze(1), past)
+        values = torch.cat((present.unsqueeze(1), past), dim=1)  # [B T cells G C/G]
+        views = SparseViews(values.flatten(0, 1), shapes, *self.frames_of(view_plan, plan))
         assert motion.projection is not None
-        return views, TemporalState(self.kept(present, past), state.memory, motion.global_from_ego[:, 1:],
+        return views, TemporalState(values[:, :self.past], state.memory, motion.global_from_ego[:, 1:],
                                     motion.timestamps[:, 1:], motion.projection[:, 1:])
 
     def _expect_no_future(self) -> None:

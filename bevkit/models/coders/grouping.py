@@ -15,6 +15,14 @@ def is_vehicle(logits: Tensor) -> Tensor:
     return logits[:, :, VEHICLE] > others.amax(dim=2)
 
 
+def vehicle_probability(logits: Tensor) -> Tensor:
+    """Returns the softmax of logits [B S K Y X] at the vehicle class: [B S Y X] float32.
+
+    Rounded once from double precision, so that every machine finds the same maxima, as the vehicle's program does.
+    """
+    return logits.double().softmax(dim=2)[:, :, VEHICLE].float()
+
+
 def find_centers(heat: Tensor, threshold: float, kernel: int, max_centers: int) -> Tensor:
     """Returns the local maxima [K 2] (column, row) of a map [Y X], rear ones first, among these the right ones.
 

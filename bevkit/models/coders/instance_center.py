@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from bevkit.models.coders.grouping import VEHICLE, find_centers, group_cells, is_vehicle
+from bevkit.models.coders.grouping import VEHICLE, find_centers, group_cells, is_vehicle, vehicle_probability
 from bevkit.models.coders.id_maps import IGNORE, centerness, forward_flow, instance_centers, offsets_to_centers
 from bevkit.models.coders.instance_maps import LabelProtocol, build_protocol, warp_maps
 from bevkit.registry import MODELS
@@ -92,7 +92,7 @@ class InstanceCenterCoder:
         """Groups the cells of each frame around its centres, then links the frames: nearest centres after the flow."""
         logits, center, offset = (value.detach().float() for value in (raw.segmentation, raw.center, raw.offset))
         flow = raw.flow.detach().float() if logits.shape[1] > 1 else offset  # a single frame is linked to nothing
-        probability, occupied = logits.softmax(dim=2)[:, :, VEHICLE], is_vehicle(logits)  # [B F+1 Y X]
+        probability, occupied = vehicle_probability(logits), is_vehicle(logits)  # [B F+1 Y X]
         results = []
         for sample, heat in enumerate(center[:, :, 0]):
             centers = [find_centers(frame, self.center_threshold, self.nms_kernel, self.max_centers) for frame in heat]

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from bevkit.models.coders.grouping import VEHICLE, find_centers, group_cells, is_vehicle
+from bevkit.models.coders.grouping import VEHICLE, find_centers, group_cells, is_vehicle, vehicle_probability
 from bevkit.models.coders.id_maps import IGNORE, backward_flow, offsets_to_centers
 from bevkit.models.coders.instance_maps import LabelProtocol, build_protocol
 from bevkit.registry import MODELS
@@ -82,7 +82,7 @@ class InstanceFlowCoder:
         point at; a cell of a later frame takes the id that it points at in the frame before.
         """
         logits, flow = raw.segmentation.detach().float(), raw.flow.detach().float()
-        probability = logits.softmax(dim=2)[:, :, VEHICLE]  # [B F+2 Y X]
+        probability = vehicle_probability(logits)  # [B F+2 Y X]
         occupied = is_vehicle(logits)  # [B F+2 Y X]
         centers = [find_centers(sample, self.center_threshold, self.nms_kernel, self.max_centers)
                    for sample in probability[:, 0]]  # [B][K 2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bevkit.models.coders.grouping import VEHICLE, is_vehicle
+from bevkit.models.coders.grouping import is_vehicle, vehicle_probability
 from bevkit.models.coders.instance_maps import LabelProtocol, build_protocol
 from bevkit.registry import MODELS
 from bevkit.structures import BEVClip, BEVGrid, FutureInstances
@@ -32,4 +32,4 @@ class OccupancyCoder:
         """Reads class logits [B 1 K Y X]; every occupied cell gets the id 1."""
         logits = raw[0].detach().float()
         ids = is_vehicle(logits).long()  # [B 1 Y X]
-        return [FutureInstances(*sample) for sample in zip(ids, logits.softmax(dim=2)[:, :, VEHICLE])]
+        return [FutureInstances(*sample) for sample in zip(ids, vehicle_probability(logits))]

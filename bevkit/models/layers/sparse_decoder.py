@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,16 +17,42 @@ SMALLEST_DEPTH = 1e-5  # metres; nearer points are behind the camera
 ScaleWeights = Literal["own", "shuffled"]
 
 
+class StreamedMaps(NamedTuple):
+    """Stacked maps of streams, a scale each, as standard operators read them.
+
+    They stay where they are: to lay the past beside the present would be to copy gigabytes at every instant.
+
+    present: of each scale [B*G C/G N*(H+1) W].
+    past: likewise of S past frames [B*S*G C/G N*(H+1) W].
+    known: [B], 0 where a scene begins and the present stands in for the past.
+    """
+
+    present: Sequence[Tensor]
+    past: Sequence[Tensor]
+    known: Tensor
+
+    def read(self, cameras: int, *points: Tensor) -> Tensor:
+        """Reads as `sample_maps`: points [B*T Q G ..]; [B*T Q G*C/G]."""
+        split = [part.unflatten(0, (len(self.known), -1)) for part in points]  # [B T Q G ..]
+        now = sample_maps(self.present, cameras, *(part[:, 0] for part in split)).unsqueeze(1)  # [B 1 Q C]
+        if split[0].shape[1] == 1:
+            return now.flatten(0, 1)
+        before = sample_maps(self.past, cameras, *(part[:, 1:].flatten(0, 1) for part in split))
+        before = before.unflatten(0, (len(self.known), -1))  # [B S Q C]
+        # Where a scene begins all frames have the present's pose: the same points are read in each.
+        before = torch.where(self.known.view(-1, 1, 1, 1) > 0, before, now)
+        return torch.cat((now, before), dim=1).flatten(0, 1)
+
+
 class SparseViews(NamedTuple):
     """What queries look at.
 
-    values: [B*T S G C/G], shapes: features of all scales, by `stack_views`; or a tuple of stacked maps a scale
-        [B*T*G C/G N*(H+1) W], which is exported.
+    values: [B*T S G C/G], shapes: features of all scales, by `stack_views`; or the maps of streams.
     projection: [B T N 3 4] takes metres in the present ego frame to (u d, v d, d): fractions of an image, and depth.
     ages: [B T] seconds since each frame, the present first (0).
     """
 
-    values: Tensor | tuple[Tensor, ...]
+    values: Tensor | StreamedMaps
     shapes: Shapes
     projection: Tensor
     ages: Tensor
@@ -107,7 +134,7 @@ class AdaptiveSampling(nn.Module):
         if isinstance(views.values, Tensor):
             found = multi_view_sampling(views.values, views.shapes, *points_read)  # [B*T Q*P C]
         else:
-            found = sample_maps(views.values, *points_read)
+            found = views.values.read(*points_read)
         found = found.view(len(query), frames, query.shape[1], self.points, self.groups, -1)
         return found.permute(0, 2, 4, 1, 3, 5).flatten(3, 4)
 

@@ -40,16 +40,23 @@ class TemporalBlock(nn.Module):
             self.skip = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Turns [B T C Y X], oldest first, into [B T C' Y X]."""
-        lead, frames = maps.shape[:2], maps.flatten(0, 1)  # [B*T C Y X]
-        motion, space, cell = (reduce(frames) for reduce in self.reduce)
-        motion = self.motion(with_previous(motion.unflatten(0, lead)).flatten(0, 1))
-        pooled = self.pool(mean_of_two(maps, self.pool_window).flatten(0, 1))  # [B*T C/3 rows columns] of windows
+        """Turns [B T C Y X], oldest first, into [B T' C' Y X] of the frames that have one before them, T' = T-1.
+
+        In training of all, T' = T: few values pass the batch norm of the means, and those of the first frame count.
+        """
+        first = 0 if self.training else 1
+        to_motion, to_space, to_cell = self.reduce
+        motion = to_motion(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])  # [B T C/2 Y X]
+        motion = self.motion(with_previous(motion)[:, first:].flatten(0, 1))
+        lead, frames = (len(maps), maps.shape[1] - first), maps[:, first:].flatten(0, 1)  # [B*T' C Y X]
+        space, cell = self.space(to_space(frames)), to_cell(frames)
+        means = mean_of_two(maps, self.pool_window)[:, first:]
+        pooled = self.pool(means.flatten(0, 1))  # [B*T' C/3 rows columns] of windows
         if pooled.shape[-2:] == (1, 1):
             pooled = pooled.expand(-1, -1, *maps.shape[-2:])
         else:
             pooled = F.interpolate(pooled, size=maps.shape[-2:], mode="bilinear", align_corners=True)
-        joined = self.aggregate(torch.cat((motion, self.space(space), cell, pooled), dim=1))  # [B*T C' Y X]
+        joined = self.aggregate(torch.cat((motion, space, cell, pooled), dim=1))  # [B*T' C' Y X]
         return (joined + (frames if self.skip is None else self.skip(frames))).unflatten(0, lead)
 
 

@@ -36,7 +36,15 @@ def test_a_frame_sees_itself_and_the_one_before():
         other[:, changed] += 1
         with torch.no_grad():
             moved = (block(other) - block(maps)).abs().amax(dim=(0, 2, 3, 4)) > 1e-5
-        assert moved.tolist() == [time in (changed, changed + 1) for time in range(4)]
+        assert moved.tolist() == [time in (changed, changed + 1) for time in range(1, 4)]
+
+
+def test_outside_training_the_first_frame_is_left_out_and_the_others_are_the_same():
+    block, maps = TemporalBlock(6, 4).eval(), torch.randn(2, 3, 6, 5, 8)
+    with torch.no_grad():
+        later = block(maps)
+        block.training = True  # its batch norms stay at rest
+        torch.testing.assert_close(later, block(maps)[:, 1:])
 
 
 @pytest.mark.parametrize("past", [1, 2, 3])
