@@ -54,6 +54,7 @@ def write_artefact(model: Architecture, clips: Sequence[BEVBatch], out: Path, pr
     start = time.perf_counter()
     graph = StepGraph(twin, len(view_plan))
     written = trace(graph, inputs, graph.output_names(inputs))
+    del inputs  # a sparse model's past is gigabytes
     if precision == "fp16":
         written = checked(to_half(written))
     write_atomically(path, written.SerializeToString())

@@ -17,8 +17,9 @@ from bevkit.export.onnx import ALLOWED, checked
 from bevkit.export.parity import compare
 from bevkit.export.precision import to_half
 from bevkit.export.report import markdown
+from bevkit.registry import MODELS
 from tests.conftest import ROOT
-from tests.export.tiny import CAMERAS, IMAGE_SIZE, tiny_model
+from tests.export.tiny import CAMERAS, IMAGE_SIZE, SPARSE, tiny_model
 
 
 def test_onnx_runtime_agrees_with_pytorch_over_a_stream(artefact):
@@ -170,3 +171,13 @@ def test_exportable_twin_shares_weights_and_leaves_the_model_alone(model):
 def test_unknown_precision_is_refused(model, clip, tmp_path: Path):
     with pytest.raises(ValueError, match="fp32"):
         write_artefact(model, [clip], tmp_path, precision="int4")
+
+
+@torch.no_grad()
+def test_a_sparse_model_of_one_frame_keeps_nothing(tmp_path):
+    torch.manual_seed(0)
+    model = MODELS.build(SPARSE | dict(head=SPARSE["head"] | dict(frames=1))).eval()
+    report = write_artefact(model, [random_clip(model.grid, CAMERAS, IMAGE_SIZE, frames=2)], tmp_path,
+                            with_tensorrt=False)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert report["passed"] and [port["name"] for port in manifest["outputs"]] == ["scores", "boxes"]

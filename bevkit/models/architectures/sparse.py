@@ -153,7 +153,8 @@ class SparseDetector(Architecture):
         levels = self.levels_of(images)
         present, shapes = stack_maps(levels, self.head.groups)  # [B G C/G cells]
         known = temporal_plan[0] if temporal_plan else present.new_ones(len(present))
-        maps = StreamedMaps(unstacked(present.flatten(0, 1), shapes), unstacked(past.flatten(0, 2), shapes), known)
+        before = unstacked(past.flatten(0, 2), shapes) if self.past else []
+        maps = StreamedMaps(unstacked(present.flatten(0, 1), shapes), before, known)
         raw = self.head(SparseViews(maps, shapes, *self.frames_of(view_plan, temporal_plan)))
         return StepOutput(raw, present.unsqueeze(1), memory)
 
