@@ -39,7 +39,7 @@ def decoded(outputs, manifest):
     if coder.get("type") == "InstanceCenterCoder":
         return decode_centers({name: value[0] for name, value in outputs.items()}, coder)
     if coder.get("type") == "InstanceQueryCoder":
-        return decode_queries(outputs["scores"][:, 0], outputs["masks"][0], coder["threshold"])
+        return decode_queries(outputs["probability"][0], outputs["query"][0], coder["threshold"])
     if coder.get("type") == "CenterPointCoder":
         names = ("heatmap", "offset", "height", "size", "heading", "velocity")
         return decode_center_point({name: outputs[name][0] for name in names}, coder, manifest["grid"])

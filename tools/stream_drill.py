@@ -121,6 +121,8 @@ def farthest(ours: list[Raw], theirs: list[Raw]) -> float:
     worst: dict[str, float] = defaultdict(float)
     for one, other in zip(ours, theirs, strict=True):
         for name in one.keys() & other.keys():
+            if not other[name].is_floating_point():
+                continue  # names, of which none is near another
             scale = max(float(other[name].abs().max()), 1e-12)
             error = float((one[name] - other[name]).abs().max()) / scale
             worst[name] = max(worst[name], error if math.isfinite(error) else math.inf)  # max() would drop a NaN

@@ -59,14 +59,15 @@ class StepGraph(nn.Module):
         self.no_motion: tuple[Tensor, ...] = () if model.instants else model.temporal_plan(here)
 
     def step(self, images: Tensor, *tensors: Tensor) -> StepOutput:
-        """Runs one instant; the raw outputs keep their names."""
+        """Runs one instant; the raw outputs, as they are exported, keep their names."""
         normalise = self.model.data_preprocessor
         view_plan = tensors[: self.view_inputs]
         rest = tensors[self.view_inputs:]
         nothing = images.new_zeros(1, 0, 1, 1)
         kept = {"past": nothing[:, :, None], "memory": nothing, **dict(zip(self.kept, rest))}
         images = (images - normalise.mean) / normalise.std
-        return self.model.step(images, view_plan, **kept, temporal_plan=rest[len(self.kept):] or self.no_motion)
+        output = self.model.step(images, view_plan, **kept, temporal_plan=rest[len(self.kept):] or self.no_motion)
+        return output._replace(raw=self.model.exported_raw(output.raw))
 
     def forward(self, images: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         output = self.step(images, *tensors)

@@ -11,6 +11,7 @@ import torch
 
 from bevkit.export.manifest import settings
 from bevkit.models.coders import InstanceQueryCoder
+from bevkit.models.coders.instance_queries import lay_over
 from bevkit.structures import BEVGrid
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -24,7 +25,8 @@ def check(coder: InstanceQueryCoder, raw: SimpleNamespace) -> list[int]:
     """Holds both to the same maps; returns how many instances each sample has."""
     found = []
     for sample, result in enumerate(coder.decode(raw)):
-        ids = vehicle.decode_queries(raw.scores[:, sample].numpy(), raw.masks[sample].numpy(), coder.threshold)
+        probability, query = (maps[sample].numpy() for maps in lay_over(raw))
+        ids = vehicle.decode_queries(probability, query, coder.threshold)
         assert ids.dtype == np.int64 and np.array_equal(ids, result.ids.numpy())
         found.append(int(ids.max()))
     return found
@@ -57,7 +59,7 @@ def test_random_outputs(threshold):
 def test_a_stream_decodes_by_its_manifest():
     stream = __import__("stream")
     raw, coder = random_outputs(batch=1), InstanceQueryCoder(GRID)
-    outputs = {name: value.numpy() for name, value in vars(raw).items()}
+    outputs = dict(zip(("probability", "query"), (maps.numpy() for maps in lay_over(raw))))
     ids = stream.decoded(outputs, dict(decode=settings(coder)))
     assert np.array_equal(ids, coder.decode(raw)[0].ids.numpy()) and ids.max() > 3
 
@@ -70,4 +72,4 @@ def test_needs_neither_torch_nor_bevkit():
 
 def test_refusals():
     with pytest.raises(ValueError, match="one sample"):
-        vehicle.decode_queries(np.zeros((2, 1, 5, 7)), np.zeros((1, 5, 3, 4, 4)), 0.3)
+        vehicle.decode_queries(np.zeros((1, 3, 4, 4)), np.zeros((1, 3, 4, 4)), 0.3)

@@ -29,10 +29,10 @@ def test_onnx_runtime_and_the_vehicle_agree_with_pytorch(tmp_path):
     report = write_artefact(model, [random_clip(model.grid, CAMERAS, IMAGE_SIZE, frames=3)], tmp_path,
                             with_tensorrt=False)
     parity = report["parity"]
-    assert set(parity["relative_error"]) == {"scores", "boxes", "masks", "flow", "new_past"}
+    assert set(parity["relative_error"]) == {"scores", "boxes", "probability", "flow", "new_past"}
     assert max(parity["relative_error"].values()) < 1e-4 and report["passed"]
     assert parity["instances"] > 5 and parity["vehicle"] == 3 and parity["vehicle_unequal"] == 0
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["decode"] == dict(type="InstanceQueryCoder", threshold=0.3)
     shapes = {port["name"]: port["shape"] for port in manifest["outputs"]}
-    assert shapes["masks"] == [1, QUERIES, FUTURE + 1, *model.grid.shape] and shapes["scores"] == [1, 1, QUERIES, 7]
+    assert shapes["query"] == [1, FUTURE + 1, *model.grid.shape] and shapes["scores"] == [1, 1, QUERIES, 7]

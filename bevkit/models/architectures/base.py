@@ -113,6 +113,11 @@ class Architecture(BaseModel, ABC):
         twin._modules = {name: part for name, part in self._modules.items() if name != "auxiliaries"}
         return twin
 
+    def exported_raw(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Returns of raw outputs what an exported graph returns: all of them, or what the head's ``exported`` makes."""
+        reduced: tuple[Tensor, ...] = self.head.exported(raw) if hasattr(self.head, "exported") else raw
+        return reduced
+
     def exported_past(self, past: Tensor) -> Tensor:
         """Returns what was kept [B S ..] as `step` takes it."""
         return past

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from bevkit.geometry.box_codes import code_from_boxes
-from bevkit.models.coders.boxes import probabilities
 from bevkit.registry import MODELS, built
 from bevkit.structures import BEVClip, BEVGrid, FutureInstances
 
@@ -25,6 +24,28 @@ class ScoresAndMasks(Protocol):
 
     @property
     def flow(self) -> Tensor: ...
+
+
+class LaidOver(Protocol):
+    """Of each cell the probability of the query that most surely has an object there [B F+1 Y X], and its number."""
+
+    @property
+    def probability(self) -> Tensor: ...
+
+    @property
+    def query(self) -> Tensor: ...
+
+    @property
+    def flow(self) -> Tensor: ...
+
+
+def lay_over(raw: ScoresAndMasks) -> tuple[Tensor, Tensor]:
+    """Lays masks over one another by the last layer's scores: probability [B F+1 Y X] float32, query [..] int32."""
+    scores = raw.scores[-1].float().sigmoid().amax(dim=2)[..., None, None]  # [B Q 1 1]
+    # Frame by frame: all at once are half a gigabyte.
+    frames = [(scores * frame.float().sigmoid()).max(dim=1) for frame in raw.masks.unbind(2)]
+    probability, query = (torch.stack(parts, dim=1) for parts in zip(*frames))  # [B F+1 Y X] each
+    return probability, query.int()
 
 
 class FlawlessOutput(NamedTuple):
@@ -58,20 +79,20 @@ class InstanceQueryCoder:
         targets: dict[str, Tensor] = self.labels.encode(clip)
         return targets
 
-    def decode(self, raw: ScoresAndMasks) -> list[FutureInstances]:
-        """Reads the last decoder layer. Ids count the queries that have a cell in any frame, in their order."""
-        scores = probabilities(raw.scores[-1]).amax(dim=2)  # [B Q]
-        return [self._decode(*sample) for sample in zip(scores, raw.masks, raw.flow.detach().float())]
+    @torch.no_grad()
+    def decode(self, raw: ScoresAndMasks | LaidOver) -> list[FutureInstances]:
+        """Reads the last decoder layer. Ids count the queries that have a cell in any frame, in their order.
 
-    def _decode(self, scores: Tensor, masks: Tensor, flow: Tensor) -> FutureInstances:
-        """Decodes one sample: scores [Q], masks [Q F+1 Y X], flow [F 2 Y X]."""
-        # Frame by frame: all at once are gigabytes in double precision.
-        frames = [(scores[:, None, None] * probabilities(frame)).max(dim=0) for frame in masks.unbind(1)]
-        probability, query = (torch.stack(parts) for parts in zip(*frames))  # [F+1 Y X] each
+        What an exported graph has laid over one another already (`lay_over`) is taken as it is.
+        """
+        laid = (raw.probability, raw.query) if hasattr(raw, "query") else lay_over(raw)
+        return [self._decode(*sample) for sample in zip(*laid, raw.flow.float())]
+
+    def _decode(self, probability: Tensor, query: Tensor, flow: Tensor) -> FutureInstances:
+        """Decodes one sample: probability and query [F+1 Y X], flow [F 2 Y X]."""
         occupied = probability > self.threshold
-        there = torch.zeros(len(scores), dtype=torch.int64, device=masks.device)
-        there[query[occupied]] = 1
-        ids = torch.where(occupied, there.cumsum(0)[query], 0)
+        ids = torch.zeros(query.shape, dtype=torch.int64, device=query.device)
+        ids[occupied] = query[occupied].unique(return_inverse=True)[1] + 1
         present = torch.zeros_like(flow[:1])  # where the present came from was not asked
         return FutureInstances(ids, probability, torch.cat((present, flow)))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bevkit.geometry.box_codes import Bounds
+from bevkit.models.coders.instance_queries import lay_over
 from bevkit.models.future.base import FutureHead
 from bevkit.models.future.fiptr_layers import FutureMapLayer, MapBranch, MaskBranch
 from bevkit.models.layers.map_decoder import MapDecoder
@@ -30,6 +31,20 @@ class FipTROutput(NamedTuple):
     scores: Tensor
     boxes: Tensor
     masks: Tensor
+    flow: Tensor
+
+
+class FipTRExport(NamedTuple):
+    """What an exported graph returns: scores, boxes and flow as `FipTROutput`, its masks laid over one another.
+
+    probability: [B F+1 Y X] float32 of the query that most surely has an object in a cell.
+    query: [B F+1 Y X] int32, its number.
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    probability: Tensor
+    query: Tensor
     flow: Tensor
 
 
@@ -110,6 +125,11 @@ class FipTRHead(FutureHead):
         """Compares with the targets that `InstanceQueryLoss` names."""
         return self.instance_loss(raw, targets)
 
+    @staticmethod
+    def exported(raw: FipTROutput) -> FipTRExport:
+        """Reduces raw outputs in the graph: at the published size the masks are 400 MB, what is read of them 1.6 MB."""
+        return FipTRExport(raw.scores, raw.boxes, *lay_over(raw), raw.flow)
+
     @torch.no_grad()
-    def predict(self, raw: FipTROutput) -> list[FutureInstances]:
+    def predict(self, raw: FipTROutput | FipTRExport) -> list[FutureInstances]:
         return self.coder.decode(raw)
