@@ -13,7 +13,7 @@ from bevkit.structures.results import FutureInstances
 class FutureHead(nn.Module, ABC):
     """Predicts the instances of the present and F future instants from one fused BEV map [B C Y X].
 
-    What `forward` returns is a NamedTuple of tensors, which is what an exported graph returns, or what ``exported(raw)``
+    What `forward` returns is a NamedTuple of tensors. It is what an exported graph returns, or what ``exported(raw)``
     makes of it in a head that has it (`FipTRHead`). A head that knows of several possible futures also has
     ``samples(bev, count)``, which draws as many raw outputs (`FieryHead`).
     """
