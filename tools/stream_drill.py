@@ -4,7 +4,8 @@
 
 * The scene as clips, each with all its past at once, against PyTorch instant by instant (a recurrent model at some
   keyframes, as its clips grow with the scene).
-* PyTorch instant by instant against the exported graph in ONNX Runtime and against the vehicle's program.
+* PyTorch instant by instant against the exported graph in ONNX Runtime and against the vehicle's program, and what both
+  decode: boxes or maps.
 * The vehicle's program over many instants, scene after scene: resident memory must stop growing.
 * The vehicle's program killed in the middle of the scene and started again: it must go on as a scene that begins there.
 
@@ -37,7 +38,8 @@ from bevkit.engine.build import build_dataset, load_model, use_data
 from bevkit.engine.config import load_config
 from bevkit.export.artefact import write_artefact
 from bevkit.export.graph import inputs_of, instants_of, next_state
-from bevkit.export.parity import OnnxStep
+from bevkit.export.parity import OnnxStep, Parity
+from bevkit.export.vehicle import vehicle_decoder
 from bevkit.files import write_atomically
 from bevkit.models.architectures import Architecture
 from bevkit.structures import BEVBatch, collate_clips
@@ -66,12 +68,24 @@ def part_of(scene: BEVBatch, frames: list[int]) -> BEVBatch:
                    meta=[[row[index] for index in frames] for row in scene.meta])
 
 
-def streamed(model: Architecture, scene: BEVBatch) -> list[Raw]:
-    state, found = None, []
+def streamed(model: Architecture, scene: BEVBatch) -> tuple[list[Raw], list[Any]]:
+    """Runs PyTorch instant by instant; returns raw outputs and what they are decoded to."""
+    state, found, results = None, [], []
     for instant in instants_of(scene):
         raw, state = model.stream(model.data_preprocessor({"batch": instant})["batch"], state)
-        found.append(raw._asdict())
-    return found
+        found.append(model.exported_raw(raw)._asdict())
+        results += model.head.predict(raw)
+    return found, results
+
+
+def decoded_alike(path: Path, outputs: list[Raw], results: list[Any]) -> str:
+    """Says how much of what the vehicle decodes of its outputs is what PyTorch decodes of its own."""
+    decode, parity = vehicle_decoder(path), Parity()
+    assert decode is not None  # deploy/ lies beside
+    for one, result in zip(outputs, results, strict=True):
+        parity.add_results(result, decode(one), None)
+    what, count = ("boxes", parity.boxes) if parity.boxes else ("cells", parity.cells)
+    return f"{count - parity.unequal_boxes - parity.unequal_cells} of {count} {what} alike"
 
 
 def remembers(model: Architecture) -> bool:
@@ -88,7 +102,7 @@ def as_clips(model: Architecture, scene: BEVBatch, at: list[int]) -> dict[int, R
         else:
             frames = [max(index, 0) for index in range(last - model.past, last + 1)]
         clip = model.data_preprocessor({"batch": part_of(scene, frames)})["batch"]
-        found[last] = model(clip, mode="tensor")._asdict()
+        found[last] = model.exported_raw(model(clip, mode="tensor"))._asdict()
     return found
 
 
@@ -168,25 +182,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = write_artefact(model, [part_of(scene, list(range(min(2, count))))], Path(folder), with_tensorrt=False)
         path = Path(folder) / "model.onnx"
-        torch_side = streamed(model, scene)
+        torch_side, results = streamed(model, scene)
         clips = as_clips(model, scene, at)
         middle = count // 2
         killed = in_the_vehicle(path, scene, middle)
-        begun = streamed(model, part_of(scene, list(range(middle, count))))
+        begun, _ = streamed(model, part_of(scene, list(range(middle, count))))
+        driven = in_the_vehicle(path, scene)
+        decoded = decoded_alike(path, driven, results)
         rows = {
             "clips": farthest(list(clips.values()), [torch_side[index] for index in at]),
             "ONNX Runtime": farthest(in_onnx_runtime(model, path, scene), torch_side),
-            "vehicle": farthest(in_the_vehicle(path, scene), torch_side),
+            "vehicle": farthest(driven, torch_side),
             "vehicle, killed and begun anew": farthest(killed, begun),
         }
         memory = remembered(path, scene, args.instants)
     print_table(f"{args.config}: {count} keyframes of {scene.meta[0][0]['scene_name']}, against PyTorch as a stream",
                 ("way", "relative error"), list(rows.items()))
+    print(f"decoded by the vehicle and by PyTorch: {decoded}")
     print(f"memory after each tenth of {args.instants} instants, MiB: " + "  ".join(f"{one:.0f}" for one in memory))
     if args.json:
         write_atomically(args.json, json.dumps(dict(
             machine=machine(), config=args.config, checkpoint=args.checkpoint, keyframes=count, errors=rows,
-            clips_at=at, memory=memory, exported=report["passed"]), indent=1))
+            decoded=decoded, clips_at=at, memory=memory, exported=report["passed"]), indent=1))
 
 
 if __name__ == "__main__":
