@@ -74,10 +74,11 @@ def test_heads_are_compared_behind_one_models_maps(small_world: Path, tmp_path: 
     heads, config = tool("future_heads"), str(ROOT / "configs" / "tiny" / "powerbev.py")
     torch.manual_seed(0)
     torch.save(dict(state_dict=load_model(load_config(config)).state_dict(), meta={}), tmp_path / "lift.pth")
-    monkeypatch.setattr(sys, "argv", [
+    arguments = [
         "future_heads", config, str(tmp_path / "lift.pth"), "--train", f"{small_world}:v1.0-mini:1", "--held-out",
         f"{small_world}:v1.0-mini", "--kept", str(tmp_path / "maps"), "--out", str(tmp_path / "out"), "--steps", "2",
-        "--batch", "2", "--json", str(tmp_path / "heads.json"), "--heads", config])
+        "--batch", "2", "--json", str(tmp_path / "heads.json"), "--heads", config]
+    monkeypatch.setattr(sys, "argv", arguments)
     heads.main()
     found = json.loads((tmp_path / "heads.json").read_text())["powerbev"]
     assert found["oracle/all/vpq"] == pytest.approx(100.0) and found["parameters"] > 0
@@ -85,3 +86,8 @@ def test_heads_are_compared_behind_one_models_maps(small_world: Path, tmp_path: 
     before = torch.load(tmp_path / "lift.pth", weights_only=True)["state_dict"]
     assert all(torch.equal(value, before[name]) == name.startswith(("image_encoder.", "view_transformer."))
                for name, value in trained.items() if name.endswith("conv.weight"))
+    monkeypatch.setattr(sys, "argv", [*arguments, "--go-on", str(tmp_path / "out")])
+    heads.main()
+    later = load_model(load_config(config), tmp_path / "out" / "powerbev.pth").state_dict()
+    steps = {name: int(value) for name, value in later.items() if name.startswith("head.") and "num_batches" in name}
+    assert steps and set(steps.values()) == {4}

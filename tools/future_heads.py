@@ -3,7 +3,8 @@
 Image encoder and view transformer of a single-frame model are held: the map of every keyframe is made once and kept.
 Each config's fusion and head begin at random and are trained on those maps for equally many steps by the config's own
 optimiser, in one cycle, then scored on held-out scenes beside copy-last (its own present, held still). The checkpoints
-hold the whole models, for `bevkit test` and `bevkit predict`.
+hold the whole models, for `bevkit test` and `bevkit predict`; ``--go-on`` trains those of an earlier run for one more
+cycle.
 
     python tools/future_heads.py configs/synthetic/powerbev_static.py CHECKPOINT --train data/world:v1.0-trainval \\
         --held-out data/held_out:v1.0-mini --kept work_dirs/maps --out work_dirs/heads --steps 1000 --heads \\
@@ -93,6 +94,7 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--heads", nargs="+", required=True, metavar="CONFIG", help="configs of models with the heads")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for their checkpoints")
+    parser.add_argument("--go-on", type=Path, metavar="DIR", help="begin with the checkpoints of an earlier --out")
     args = parser.parse_args()
     cfg = resolve(load_config(args.config))
     maps = {place: keep_maps(cfg, args, place) for place in (args.train, args.held_out)}
@@ -102,6 +104,8 @@ def main() -> None:
         cfg, name, started = resolve(load_config(path)), Path(path).stem, time.monotonic()
         torch.manual_seed(args.seed)
         model = begin(cfg, args.checkpoint)
+        if args.go_on:
+            model.load_state_dict(weights_of(read_checkpoint(args.go_on / f"{name}.pth")))
         print(name, flush=True)
         length = dict(past=cfg.clips.past, future=cfg.clips.future)
         train(model, maps[args.train], clips_of(args.train, cfg, **length), cfg, args)

@@ -40,12 +40,15 @@ def run(args: argparse.Namespace) -> int:
     from bevkit.export.artefact import write_artefact
     from bevkit.export.artefact import write_json as write_plain
     from bevkit.export.report import decoded_sentence, markdown, tensorrt_sentence
+    from bevkit.export.untrained import settle_norms
     from bevkit.files import write_atomically
 
     config = load_config(args.config, args.set)
     use_data(config, dataroot=args.dataroot, version=args.version)
     model = load_model(config, args.checkpoint)
     clips, cameras, frames = clips_for(config, model, args.clips, args.cameras)
+    if args.checkpoint is None:
+        settle_norms(model, clips[0])
     with console.status("exporting") as status:
         report = write_artefact(model, clips, args.out, args.precision, cameras, not args.no_tensorrt,
                                 say=lambda step: status.update(step))
@@ -53,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
     report = dict(source=source, **report)
     write_plain(args.out / "report.json", report)
     write_atomically(args.out / "report.md", markdown(report))
-    print_table("ONNX Runtime against PyTorch", ("output", "relative error"),
-                list(report["parity"]["relative_error"].items()))
+    print_table("ONNX Runtime against PyTorch", ("output", "relative error", "beyond tolerance"),
+                [(name, error, f"{100 * report['parity']['stray'][name]:.2g} %")
+                 for name, error in report["parity"]["relative_error"].items()])
     console.print(f"{args.precision}, {report['parity']['instants']} instants, {frames}", soft_wrap=True)
     console.print(decoded_sentence(report["parity"]))
     console.print(tensorrt_sentence(report["tensorrt"]), soft_wrap=True)

@@ -19,7 +19,9 @@ from bevkit.models.coders.boxes import boxes_of
 from bevkit.structures import BEVBatch, BEVMaps, Detections3D, FutureInstances
 
 Result = Any  # FutureInstances, Detections3D or BEVMaps, both sides alike
-UNEQUAL_BOXES = 0.02  # the part of boxes that rounding may change: scores at a threshold, boxes at a rival's edge
+# The part of boxes that rounding may change (scores at a threshold, boxes at a rival's edge), and of the outputs of a
+# model that chooses (`Architecture.chooses`).
+UNEQUAL = 0.02
 ROUNDING = 1e-5  # relative error of float32 through a deep network: no graph of other operators comes nearer
 
 
@@ -29,7 +31,10 @@ class Parity:
 
     Attributes:
         instants: how many were compared.
+        tolerance: of errors.
+        chooses: the model's `Architecture.chooses`.
         errors: of each output, the largest |onnx - torch| over the largest |torch|.
+        stray: of each output, the largest part of its values at an instant that are farther apart than the tolerance.
         cells: cells of the decoded maps that were compared; 0 where the model decodes to something else.
         unequal_cells: of these, cells whose instance ids or map layers differ.
         instances: instances that PyTorch found, summed over instants; 0 makes equal maps an empty statement.
@@ -39,8 +44,11 @@ class Parity:
         vehicle_unequal: of these, instants where it made other maps or boxes of ONNX Runtime's outputs than PyTorch.
     """
 
+    tolerance: float = 1e-3
+    chooses: bool = False
     instants: int = 0
     errors: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    stray: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     cells: int = 0
     unequal_cells: int = 0
     instances: int = 0
@@ -65,9 +73,17 @@ class Parity:
             if not expected.is_floating_point():
                 continue  # numbers of queries are names, which are compared as what they are decoded to
             scale = expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-            error = ((onnx_side[name] - expected).abs().max() / scale).item()
+            apart = (onnx_side[name] - expected).abs() / scale
+            error = apart.max().item()
+            stray = int((~(apart <= self.tolerance)).sum()) / apart.numel()  # NaN is one
+            self.stray[name] = max(self.stray[name], stray)
             # A NaN must not get lost: max() would drop it.
             self.errors[name] = error if not error <= self.errors[name] else self.errors[name]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all outputs are within the tolerance; of a model that chooses, all but a few."""
+        return max(self.stray.values()) <= (UNEQUAL if self.chooses else 0.0)
 
     @property
     def decoded_alike(self) -> bool:
@@ -77,7 +93,7 @@ class Parity:
         however many those are (random weights make ties of thousands). Maps have to be equal. True also where nothing
         was decoded.
         """
-        boxes_alike = self.unequal_boxes <= UNEQUAL_BOXES * self.boxes or self.worst <= ROUNDING
+        boxes_alike = self.unequal_boxes <= UNEQUAL * self.boxes or self.worst <= ROUNDING
         return self.unequal_cells == 0 and self.vehicle_unequal == 0 and boxes_alike
 
     def add_results(self, torch_side: Result, onnx_side: Result, vehicle_side: Result | None) -> None:
@@ -98,7 +114,8 @@ class Parity:
 
     def numbers(self) -> dict[str, Any]:
         """What a report wants, as plain numbers."""
-        return dict(instants=self.instants, relative_error=dict(self.errors), maps_equal=self.maps_equal,
+        return dict(tolerance=self.tolerance, chooses=self.chooses, instants=self.instants,
+                    relative_error=dict(self.errors), stray=dict(self.stray), maps_equal=self.maps_equal,
                     cells=self.cells, unequal_cells=self.unequal_cells, instances=self.instances, boxes=self.boxes,
                     unequal_boxes=self.unequal_boxes, vehicle=self.vehicle, vehicle_unequal=self.vehicle_unequal)
 
@@ -153,15 +170,17 @@ class OnnxStep:
 
 
 @torch.no_grad()
-def compare(model: Architecture, path: Path, clips: Iterable[BEVBatch]) -> Parity:
+def compare(model: Architecture, path: Path, clips: Iterable[BEVBatch], tolerance: float = 1e-3) -> Parity:
     """Streams clips (batches of one clip, as loaded) through both sides, each with its own past.
 
     Args:
         model: in evaluation mode; it runs as in training, not in its exportable form.
         path: ONNX file of the model.
         clips: each begins a new scene.
+        tolerance: as `Parity` has it.
     """
-    step, twin, parity, vehicle = OnnxStep(path), model.exportable(), Parity(), vehicle_decoder(path)
+    step, twin, vehicle = OnnxStep(path), model.exportable(), vehicle_decoder(path)
+    parity = Parity(tolerance, model.chooses)
     for clip in clips:
         torch_state, onnx_state = None, None
         for instant in instants_of(clip):

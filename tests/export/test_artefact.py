@@ -12,11 +12,12 @@ from bevkit.engine.build import build_model
 from bevkit.engine.config import load_config
 from bevkit.export import tensorrt
 from bevkit.export.artefact import engine_report, write_artefact
-from bevkit.export.graph import random_clip
+from bevkit.export.graph import instants_of, random_clip
 from bevkit.export.onnx import ALLOWED, checked
 from bevkit.export.parity import compare
 from bevkit.export.precision import to_half
 from bevkit.export.report import markdown
+from bevkit.export.untrained import settle_norms
 from bevkit.registry import MODELS
 from tests.conftest import ROOT
 from tests.export.tiny import CAMERAS, IMAGE_SIZE, SPARSE, tiny_model
@@ -171,6 +172,26 @@ def test_exportable_twin_shares_weights_and_leaves_the_model_alone(model):
 def test_unknown_precision_is_refused(model, clip, tmp_path: Path):
     with pytest.raises(ValueError, match="fp32"):
         write_artefact(model, [clip], tmp_path, precision="int4")
+
+
+@torch.no_grad()
+def test_untrained_norms_settle_on_a_clip(clip):
+    model = tiny_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    momenta = [part.momentum for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    images = model.data_preprocessor({"batch": next(instants_of(clip))})["batch"].images.flatten(0, 2)
+    first = next(part for part in model.image_encoder.modules() if isinstance(part, nn.BatchNorm2d))
+    seen = []
+    handle = first.register_forward_pre_hook(lambda part, inputs: seen.append(inputs[0]))
+    settle_norms(model, clip)
+    handle.remove()
+    torch.testing.assert_close(first.running_mean, seen[0].mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("image_encoder.") and name.rsplit(".")[-1] in
+                           ("running_mean", "running_var", "num_batches_tracked") for name in changed)
+    assert not any(part.training for part in model.modules())
+    assert momenta == [part.momentum for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert all(level.isfinite().all() for level in model.image_encoder(images))
 
 
 @torch.no_grad()

@@ -45,3 +45,17 @@ def test_paths_count():
     other.paths[2, 1, 4, 0] += 1
     assert unlike(one, one) == 0 and unlike(other, one) == 1 and not same(other, one)
     assert unlike(replace(one, paths=None), one) == 4
+
+
+@pytest.mark.parametrize("chooses, strays, agrees", [(False, 0, True), (False, 1, False), (True, 2, True),
+                                                      (True, 3, False)])
+def test_a_model_that_chooses_may_have_a_few_strays(chooses, strays, agrees):
+    parity, expected = Parity(chooses=chooses), torch.ones(100)
+    got = expected + 1e-4
+    got[:strays] += 0.5
+    parity.add_outputs(dict(scores=expected), dict(scores=expected))
+    parity.add_outputs(dict(scores=expected), dict(scores=got))
+    assert parity.agrees is agrees and parity.stray["scores"] == pytest.approx(strays / 100)
+    got[:] = float("nan")
+    parity.add_outputs(dict(scores=expected), dict(scores=got))
+    assert not parity.agrees and parity.stray["scores"] == 1

@@ -53,6 +53,7 @@ class SparseDetector(Architecture):
 
     memory = 0
     newest_first = True
+    chooses = True
 
     def __init__(self, image_encoder: dict[str, Any], head: dict[str, Any], frames_in_graph: int | None = None,
                  ahead: int = 0, data_preprocessor: dict[str, Any] | None = None) -> None:
