@@ -19,9 +19,7 @@ from bevkit.models.coders.boxes import boxes_of
 from bevkit.structures import BEVBatch, BEVMaps, Detections3D, FutureInstances
 
 Result = Any  # FutureInstances, Detections3D or BEVMaps, both sides alike
-# The part of boxes that rounding may change (scores at a threshold, boxes at a rival's edge), and of the outputs of a
-# model that chooses (`Architecture.chooses`).
-UNEQUAL = 0.02
+UNEQUAL_BOXES = 0.02  # the part of boxes that rounding may change: scores at a threshold, boxes at a rival's edge
 ROUNDING = 1e-5  # relative error of float32 through a deep network: no graph of other operators comes nearer
 
 
@@ -32,7 +30,6 @@ class Parity:
     Attributes:
         instants: how many were compared.
         tolerance: of errors.
-        chooses: the model's `Architecture.chooses`.
         errors: of each output, the largest |onnx - torch| over the largest |torch|.
         stray: of each output, the largest part of its values at an instant that are farther apart than the tolerance.
         cells: cells of the decoded maps that were compared; 0 where the model decodes to something else.
@@ -45,7 +42,6 @@ class Parity:
     """
 
     tolerance: float = 1e-3
-    chooses: bool = False
     instants: int = 0
     errors: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     stray: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -82,8 +78,8 @@ class Parity:
 
     @property
     def agrees(self) -> bool:
-        """Whether all outputs are within the tolerance; of a model that chooses, all but a few."""
-        return max(self.stray.values()) <= (UNEQUAL if self.chooses else 0.0)
+        """Whether all outputs are within the tolerance."""
+        return self.worst <= self.tolerance
 
     @property
     def decoded_alike(self) -> bool:
@@ -93,7 +89,7 @@ class Parity:
         however many those are (random weights make ties of thousands). Maps have to be equal. True also where nothing
         was decoded.
         """
-        boxes_alike = self.unequal_boxes <= UNEQUAL * self.boxes or self.worst <= ROUNDING
+        boxes_alike = self.unequal_boxes <= UNEQUAL_BOXES * self.boxes or self.worst <= ROUNDING
         return self.unequal_cells == 0 and self.vehicle_unequal == 0 and boxes_alike
 
     def add_results(self, torch_side: Result, onnx_side: Result, vehicle_side: Result | None) -> None:
@@ -114,7 +110,7 @@ class Parity:
 
     def numbers(self) -> dict[str, Any]:
         """What a report wants, as plain numbers."""
-        return dict(tolerance=self.tolerance, chooses=self.chooses, instants=self.instants,
+        return dict(tolerance=self.tolerance, instants=self.instants,
                     relative_error=dict(self.errors), stray=dict(self.stray), maps_equal=self.maps_equal,
                     cells=self.cells, unequal_cells=self.unequal_cells, instances=self.instances, boxes=self.boxes,
                     unequal_boxes=self.unequal_boxes, vehicle=self.vehicle, vehicle_unequal=self.vehicle_unequal)
@@ -180,15 +176,16 @@ def compare(model: Architecture, path: Path, clips: Iterable[BEVBatch], toleranc
         tolerance: as `Parity` has it.
     """
     step, twin, vehicle = OnnxStep(path), model.exportable(), vehicle_decoder(path)
-    parity = Parity(tolerance, model.chooses)
+    parity = Parity(tolerance)
     for clip in clips:
         torch_state, onnx_state = None, None
         for instant in instants_of(clip):
             normalised = model.data_preprocessor({"batch": instant})["batch"]
-            raw, torch_state = model.stream(normalised, torch_state)
+            seen, torch_state = model.look_on(normalised, torch_state, None)
             inputs, motion = inputs_of(twin, instant, onnx_state)
             outputs = step(inputs)
             onnx_state = next_state(twin, inputs, outputs, motion)
+            raw = model.raw_of(model.given(seen, inputs, outputs))
             newest = model.exported_past(model.newest_of(torch_state.bev))
             kept = {"new_past": newest, "new_memory": torch_state.memory}
             names = [name for name in step.outputs if name not in kept]

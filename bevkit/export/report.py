@@ -10,15 +10,13 @@ def markdown(report: dict[str, Any]) -> str:
     onnx, parity = report["onnx"], report["parity"]
     rows = [f"| {name} | {error:.1e} | {100 * parity['stray'][name]:.2g} % |"
             for name, error in parity["relative_error"].items()]
-    few = " A few single values may be farther apart in a model whose queries choose where they look." \
-        if parity["chooses"] else ""
     lines = [
         f"# Export, {report['precision']}: {'passed' if report['passed'] else 'NOT PASSED'}", "",
         *[f"{key}: {value}  " for key, value in report.get("source", {}).items()], "",
         f"`{onnx['file']}`: {onnx['bytes'] / 1e6:.1f} MB, {onnx['nodes']} nodes, made in {onnx['seconds']:.0f} s", "",
         "## ONNX Runtime against PyTorch", "",
         f"{parity['instants']} instants, tolerance {parity['tolerance']:g}. "
-        f"Error: largest difference over largest value.{few}",
+        "Error: largest difference over largest value.",
         "", "| output | relative error | beyond the tolerance |", "|---|---|---|", *rows, "",
         decoded_sentence(parity), "",
         "## TensorRT for RTX", "", tensorrt_sentence(report["tensorrt"]), "",

@@ -52,8 +52,6 @@ class Architecture(BaseModel, ABC):
         memory: M, channels of what a recurrent fusion keeps; 0 without one.
         instants: R, number of past instants whose poses an instant reads.
         newest_first: whether the newest of the past is the first in its order, or the last.
-        chooses: whether queries decide by what they have read where they look next, and in which camera, so that
-            rounding alone makes single ones leap (of a trained model's 196 two do where features differ by 1e-6).
     """
 
     grid: BEVGrid
@@ -62,7 +60,6 @@ class Architecture(BaseModel, ABC):
     instants: int
     head: Any
     newest_first = False
-    chooses = False
 
     def __init__(self, data_preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor=MODELS.build(data_preprocessor) if data_preprocessor else BEVPreprocessor())
@@ -120,6 +117,15 @@ class Architecture(BaseModel, ABC):
         """Returns of raw outputs what an exported graph returns: all of them, or what the head's ``exported`` makes."""
         reduced: tuple[Tensor, ...] = self.head.exported(raw) if hasattr(self.head, "exported") else raw
         return reduced
+
+    def given(self, seen: Any, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> Any:
+        """Returns what `look_on` saw, with the features of an exported graph in place of its own, for a comparison.
+
+        By default nothing is exchanged: only outputs that leap with their features have to be compared on the same.
+
+        Args: inputs and outputs of the graph, by name.
+        """
+        return seen
 
     def exported_past(self, past: Tensor) -> Tensor:
         """Returns what was kept [B S ..] as `step` takes it."""

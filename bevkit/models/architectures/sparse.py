@@ -53,7 +53,6 @@ class SparseDetector(Architecture):
 
     memory = 0
     newest_first = True
-    chooses = True
 
     def __init__(self, image_encoder: dict[str, Any], head: dict[str, Any], frames_in_graph: int | None = None,
                  ahead: int = 0, data_preprocessor: dict[str, Any] | None = None) -> None:
@@ -93,6 +92,18 @@ class SparseDetector(Architecture):
 
     def exported_past(self, past: Tensor) -> Tensor:
         return past.permute(0, 1, 3, 4, 2)  # [B S cells G C/G] -> [B S G C/G cells], as standard operators want it
+
+    def given(self, seen: SparseViews, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> SparseViews:
+        """Lets the queries look at the features of an exported graph.
+
+        Queries decide by what they have read where they look next, and in which camera: rounding alone makes single
+        ones leap (of V2-99's 1,600 33 where features differ by 1e-5, none at 1e-7). On the same features none does.
+        """
+        if not self.past:
+            return seen
+        present, before = (unstacked(values.flatten(0, 2), seen.shapes)  # [B*S*G C/G cells]
+                           for values in (outputs["new_past"], inputs["past"]))
+        return seen._replace(values=StreamedMaps(present, before, inputs["temporal_known"]))
 
     # ---- calibration: no weights -------------------------------------------------------------------------------
 
