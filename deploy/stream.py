@@ -64,12 +64,14 @@ class Stream:
     * a missed frame within ``max_gap`` is made up for by poses and times alone: maps are moved by all of the motion,
       and models that read ages or elapsed time read the true ones;
     * an instant sooner than ``keep_every`` seconds after the last one that was kept runs on the past as it is and is
-      not kept itself, so that a model trained at 2 Hz finds its past 0.5 s apart also when it runs at 10 Hz;
+      not kept itself, so that a model trained at 2 Hz finds its past 0.5 s apart also when it runs at 10 Hz (SparseBEV
+      says velocities in steps to the newest kept instant, and knows only steps that it met in training: run it at their
+      rate);
     * a camera without an image (None) is shown the mean colour of training, which says nothing; with none left the
       instant is refused.
 
-    An instant that fails (a wrong image, an engine that raises) leaves the past as it was. A program that was killed
-    begins a new scene.
+    An instant that fails (a wrong image, an engine that raises, outputs it cannot decode) leaves the past as it was. A
+    program that was killed begins a new scene.
 
     Args:
         onnx_path: model.onnx, its manifest.json beside it.
@@ -90,8 +92,9 @@ class Stream:
         self.manifest = json.loads((onnx_path.parent / "manifest.json").read_text())
         if self.manifest["format"] != FORMAT:
             raise ValueError(f"manifest: expected format {FORMAT}, got {self.manifest['format']}; export again")
-        self.run = run or onnx_runtime(onnx_path)
         self.rig, self.intrinsics = (image_from_camera, ego_from_camera), intrinsics
+        self._check_rig()
+        self.run = run or onnx_runtime(onnx_path)
         self.replan_angle, self.max_gap, self.max_speed = replan_angle, max_gap, max_speed
         self.keep_every = keep_every
         self.view, self.up = None, None  # the view plan, and where the sky was when it was made
@@ -120,18 +123,22 @@ class Stream:
             boxes; and the named outputs of the graph.
 
         Raises:
-            ValueError: images or pose of another shape, or no image at all.
+            ValueError: images or pose of another shape, no image at all, or a time that is no number.
         """
         pose = np.asarray(global_from_ego, dtype=np.float64)
         if pose.shape != (4, 4) or not np.isfinite(pose).all():
             raise ValueError(f"global_from_ego: expected finite [4 4], got {list(pose.shape)}")
-        images = self._images(images)
         if timestamp is None:
             timestamp = 0.0 if self.last is None else self.last[1] + 0.5
+        if not np.isfinite(timestamp):
+            raise ValueError(f"timestamp: expected seconds, got {timestamp}; leave it out for half a second after the "
+                             "last instant")
+        images = self._images(images)
         began = self._new_scene(pose, timestamp)
         inputs = {"images": images[None], **self._view(pose)}
         if not self.instants:
             outputs = self.run(inputs)
+            result = decoded(outputs, self.manifest)
         else:
             fresh = bool(began) or self.state is None
             if fresh:  # the ego was at rest before, and there was nothing
@@ -143,13 +150,14 @@ class Stream:
             poses, times = np.concatenate((poses, pose[None])), np.append(times, timestamp)
             motion = temporal_inputs(self.manifest, poses, times, fresh, inputs.get("view_projection"))
             outputs = self.run({**inputs, **state, **motion})
+            result = decoded(outputs, self.manifest)  # before anything is kept: it may raise
             if keep:
                 self.state = {name: self._keep(name, state[name], outputs[f"new_{name}"], fresh) for name in self.kept}
                 self.poses, self.times = poses[1:], times[1:]
         if began:
             self.began = began
         self.last = pose, float(timestamp)
-        return decoded(outputs, self.manifest), outputs
+        return result, outputs
 
     def _keep(self, name, kept, new, fresh):
         """Returns what to hand in at the next instant: past [1 S ..] with the newest [1 1 ..], or the new memory.
@@ -162,6 +170,14 @@ class Stream:
             return np.repeat(new, kept.shape[1], axis=1)
         first = self.manifest["stream"]["newest_first"]
         return np.concatenate((new, kept[:, :-1]) if first else (kept[:, 1:], new), axis=1)
+
+    def _check_rig(self):
+        cameras = self.manifest["inputs"][0]["shape"][1]
+        for name, value, size in (("image_from_camera", self.rig[0], 3), ("ego_from_camera", self.rig[1], 4),
+                                  ("intrinsics", self.intrinsics, 3)):
+            if value is not None and np.shape(value) != (cameras, size, size):
+                raise ValueError(f"{name}: expected [{cameras} {size} {size}], one of each camera of the manifest, "
+                                 f"got {list(np.shape(value))}")
 
     def _images(self, images):
         """Returns [N 3 h w] float32, the mean colour where there is no image."""

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.set)
     use_data(config, dataroot=args.dataroot, version=args.version)
     model = load_model(config, args.checkpoint)
+    model.exportable()  # a model that cannot be exported says so before data are read
     clips, cameras, frames = clips_for(config, model, args.clips, args.cameras)
     if args.checkpoint is None:
         settle_norms(model, clips[0])

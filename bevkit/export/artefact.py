@@ -57,6 +57,8 @@ def write_artefact(model: Architecture, clips: Sequence[BEVBatch], out: Path, pr
     del inputs  # a sparse model's past is gigabytes
     if precision == "fp16":
         written = checked(to_half(written))
+    for earlier in ("manifest.json", "report.json", "report.md"):  # they speak of the graph that is replaced now
+        (out / earlier).unlink(missing_ok=True)
     write_atomically(path, written.SerializeToString())
     seconds = time.perf_counter() - start
     cameras = cameras or [f"camera_{index}" for index in range(first.images.shape[2])]

@@ -73,8 +73,7 @@ class Parity:
             error = apart.max().item()
             stray = int((~(apart <= self.tolerance)).sum()) / apart.numel()  # NaN is one
             self.stray[name] = max(self.stray[name], stray)
-            # A NaN must not get lost: max() would drop it.
-            self.errors[name] = error if not error <= self.errors[name] else self.errors[name]
+            self.errors[name] = float(np.maximum(self.errors[name], error))  # a NaN stays; max() may drop it
 
     @property
     def agrees(self) -> bool:

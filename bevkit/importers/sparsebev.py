@@ -20,8 +20,9 @@ from torch import Tensor
 from bevkit.importers.base import Rule, Translation, translate
 from bevkit.importers.boxes import to_our_classes
 
-# Of whole detectors: the authors' boxes stand within +-51.2 m of the lidar (`bevformer.LIDAR_PLACE`).
-OPTIONS: dict[str, Any] = {"head.scale_weights": "shuffled", "head.bounds": (-50.26, -51.2, -3.16, 52.14, 51.2, 4.84)}
+OPTIONS: dict[str, Any] = {"head.scale_weights": "shuffled", "images.pixel_origin": "corner"}  # of whole detectors
+# The authors' boxes stand within +-51.2 m of the lidar (`bevformer.LIDAR_PLACE`).
+OPTIONS_OF_THE_LIDAR: dict[str, Any] = {**OPTIONS, "head.bounds": (-50.26, -51.2, -3.16, 52.14, 51.2, 4.84)}
 Change = Callable[[Tensor], Tensor]
 
 
@@ -64,8 +65,10 @@ def translate_sparsebev(state: Mapping[str, Tensor], target: Mapping[str, Any], 
         return change if lidar_axes else None
 
     neck, outs = "image_encoder.neck.", sum(name.startswith("image_encoder.neck.out.") for name in target) // 2
+    backbone = (r"(?:img_)?backbone\.", "image_encoder.backbone.model.")
     rules = [
-        Rule(r"(?:img_)?backbone\.(.+)", r"image_encoder.backbone.model.\1"),
+        *vovnet_rules(*backbone),
+        Rule(backbone[0] + r"(.+)", backbone[1] + r"\1"),
         # OpenMMLab counts a pyramid's further levels on behind its own.
         *(Rule(rf"(?:img_)?neck\.fpn_convs\.{outs + extra}\.conv\.(.+)", rf"{neck}extra.{extra}.\1")
           for extra in range(sum(name.startswith(f"{neck}extra.") for name in target) // 2)),
@@ -94,8 +97,25 @@ def translate_sparsebev(state: Mapping[str, Tensor], target: Mapping[str, Any], 
     ]
     if lidar_axes:  # a mirrored axis reads 1 - left where it read right
         state = {key: value + place[key] if key in place else value for key, value in state.items()}
-    options = OPTIONS if lidar_axes else {"head.scale_weights": OPTIONS["head.scale_weights"]}
-    return translate(state, rules, options if names else {})
+    return translate(state, rules, (OPTIONS_OF_THE_LIDAR if lidar_axes else OPTIONS) if names else {})
+
+
+def vovnet_rules(image: str, ours: str) -> list[Rule]:
+    """Renames a V2-99 of detectors to timm's; it was trained on blue, green, red."""
+    parts = {"conv": "conv", "norm": "bn"}
+    rules = [Rule(rf"{image}stem\.stem_1/conv\.weight", f"{ours}stem_0.conv.weight", lambda weight: weight.flip(1))]
+    for theirs, name in parts.items():
+        rules += [Rule(rf"{image}stem\.stem_{index + 1}/{theirs}\.(.+)", rf"{ours}stem_{index}.{name}.\1")
+                  for index in range(3)]
+    for stage, blocks in enumerate((1, 3, 9, 3)):
+        for block in range(blocks):
+            start = rf"{image}stage{stage + 2}\.OSA{stage + 2}_{block + 1}\."
+            place = f"{ours}stages_{stage}.blocks.{block}."
+            for theirs, name in parts.items():
+                rules += [Rule(rf"{start}layers\.(\d+)\.[^/]+/{theirs}\.(.+)", rf"{place}conv_mid.\1.{name}.\2"),
+                          Rule(rf"{start}concat\.[^/]+/{theirs}\.(.+)", rf"{place}conv_concat.{name}.\1")]
+            rules.append(Rule(rf"{start}ese\.fc\.(.+)", rf"{place}attn.fc.\1"))
+    return rules
 
 
 def to_our_labels(rows: Tensor) -> Tensor:

@@ -78,18 +78,23 @@ def multi_view_sampling(values: Tensor, shapes: Shapes, cameras: int, view: Tens
 
 
 def sample_maps(levels: Sequence[Tensor], cameras: int, view: Tensor, place: Tensor, weights: Tensor) -> Tensor:
-    """Computes `multi_view_sampling` of stacked maps [M*G C/G N*(H+1) W] a scale; this form is exported."""
+    """Computes `multi_view_sampling` of stacked maps [M*G C/G N*(H+1) W] a scale; this form is exported.
+
+    Args: weights: [M R Q G L]: R ways to weigh the same samples.
+
+    Returns:
+        [M R Q G*C].
+    """
     batch, points, groups = view.shape
     places = stacked_places([tuple(level.shape[-2:]) for level in levels], cameras, view, place)  # [M Q G L 2]
-    grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)  # [M*G Q L 2]
-    share = weights.transpose(1, 2).reshape(batch * groups, 1, points, -1)  # [M*G 1 Q L]
+    grid = (2 * places - 1).transpose(1, 2).reshape(batch * groups, 1, points, -1, 2)  # [M*G 1 Q L 2]
+    share = weights.permute(0, 3, 1, 2, 4).reshape(batch * groups, 1, -1, points, len(levels))  # [M*G 1 R Q L]
     total: Tensor | int = 0
     for index, level in enumerate(levels):
-        part = slice(index, index + 1)
-        found = F.grid_sample(level, grid[:, :, part], padding_mode="zeros", align_corners=False)  # [M*G C/G Q 1]
-        total = total + found * share[..., part]
+        found = F.grid_sample(level, grid[..., index, :], padding_mode="zeros", align_corners=False)  # [M*G C/G 1 Q]
+        total = total + found * share[..., index]  # [M*G C/G R Q]
     assert isinstance(total, Tensor)
-    return total.squeeze(3).unflatten(0, (batch, groups)).permute(0, 3, 1, 2).flatten(2)
+    return total.unflatten(0, (batch, groups)).permute(0, 3, 4, 1, 2).flatten(3)
 
 
 def stacked_places(shapes: Shapes, cameras: int, view: Tensor, place: Tensor) -> Tensor:
@@ -119,10 +124,10 @@ def sample_rows(values: Tensor, shapes: Shapes, places: Tensor, weights: Tensor)
         left, top = column.detach().floor(), row.detach().floor()
         x = left + torch.tensor((0, 1, 0, 1), device=values.device)  # [M Q G 4]
         y = top + torch.tensor((0, 0, 1, 1), device=values.device)
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)  # a place that is no number lies outside
         share = (1 - (column - x).abs()) * (1 - (row - y).abs()) * weight.unsqueeze(-1)
-        cell = y.clamp(0, height - 1).long() * width + x.clamp(0, width - 1).long() + first
-        rows.append((lead + cell) * groups + group)
+        x, y = (torch.where(inside, part, 0.0).long() for part in (x, y))
+        rows.append((lead + y * width + x + first) * groups + group)
         factors.append(torch.where(inside, share, 0.0))
         first += height * width
     index, factor = torch.cat(rows, dim=3), torch.cat(factors, dim=3)  # [M Q G 4*L]

@@ -8,7 +8,8 @@ Published (README of MCG-NJU/SparseBEV, val, backbone from nuImages): NDS 59.2. 
 
 _base_ = ["../_base_/sparsebev.py"]
 
-model = dict(image_encoder=dict(neck=dict(extra_levels=1), backbone=dict(model_name="resnet101")))
+model = dict(image_encoder=dict(neck=dict(extra_levels=1, extra="every_second"),
+                                 backbone=dict(model_name="resnet101")))
 images = dict(size=(512, 1408))
 train_dataloader = dict(dataset=dict(images=images))
 val_dataloader = dict(dataset=dict(images=images))

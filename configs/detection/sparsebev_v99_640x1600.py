@@ -9,8 +9,10 @@ nuScenes.
 
 _base_ = ["../_base_/sparsebev.py"]
 
-model = dict(image_encoder=dict(neck=dict(extra_levels=1), backbone=dict(model_name="ese_vovnet99b")),
-             head=dict(queries=1600))
+model = dict(
+    image_encoder=dict(neck=dict(extra_levels=1, extra="every_second"),
+                       backbone=dict(model_name="ese_vovnet99b", gated_blocks="all")),
+    head=dict(queries=1600))
 images = dict(size=(640, 1600))
 train_dataloader = dict(dataset=dict(images=dict(images, zoom=(0.94, 1.25))))
 val_dataloader = dict(dataset=dict(images=images))

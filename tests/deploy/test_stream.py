@@ -19,7 +19,7 @@ from bevkit.export.report import markdown
 from bevkit.geometry import rigid
 from bevkit.models.coders.boxes import detections
 from bevkit.structures.classes import CLASSES
-from tests.export.tiny import CAMERAS, DETECTORS, IMAGE_SIZE, tiny_detector
+from tests.export.tiny import CAMERAS, DETECTORS, IMAGE_SIZE, SPARSE_ORDERS, tiny_detector
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
@@ -42,7 +42,7 @@ def test_a_stream_in_the_vehicle_is_the_stream_of_the_toolkit(artefact, model):
     assert found > 0
 
 
-@pytest.mark.parametrize("name", [*DETECTORS, "sparse"])
+@pytest.mark.parametrize("name", [*DETECTORS, *SPARSE_ORDERS])
 @torch.no_grad()
 def test_detectors_stream_as_in_the_toolkit(name, tmp_path):
     model = tiny_detector(name)
@@ -155,10 +155,13 @@ def test_an_instant_that_fails_leaves_the_past_as_it_was(artefact):
     def broken(inputs):
         raise RuntimeError("the engine is gone")
 
-    drive.stream.run = broken
-    with pytest.raises(RuntimeError, match="engine"):
-        drive(0.5, 5.0)
-    assert drive.stream.state is state
+    for wrong, error, why in ((broken, RuntimeError, "engine"), (lambda inputs: {}, KeyError, "segmentation")):
+        drive.stream.run = wrong  # the engine raises, or gives what cannot be decoded
+        with pytest.raises(error, match=why):
+            drive(0.5, 5.0)
+        assert drive.stream.state is state and drive.stream.last[1] == 0.0
+    with pytest.raises(ValueError, match="timestamp: expected seconds, got nan"):
+        drive(float("nan"), 5.0)
     drive.stream.run = run
     assert np.isclose(drive(1.0, 10.0)["temporal_motion"][0, -1, 0], -10)
 
@@ -174,6 +177,14 @@ def test_a_thousand_instants_take_no_more_memory_than_ten(artefact):
             held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert held[1] - held[0] < 1e5
+
+
+def test_a_rig_of_other_cameras_is_refused(artefact):
+    poses = np.broadcast_to(np.eye(4), (CAMERAS, 4, 4))
+    for intrinsics, extrinsics, what in ((np.eye(3), poses, r"image_from_camera: .*got \[3, 3\]"),
+                                         (poses[:, :3, :3], poses[:1], r"ego_from_camera: .*got \[1, 4, 4\]")):
+        with pytest.raises(ValueError, match=what):
+            Stream(artefact[0] / "model.onnx", intrinsics, extrinsics, run=lambda inputs: {})
 
 
 def test_a_manifest_of_another_format_is_refused(artefact, tmp_path):

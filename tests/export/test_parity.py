@@ -1,5 +1,6 @@
 """When two decoded sides count as alike."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -57,3 +58,10 @@ def test_strays_are_counted_and_none_is_allowed():
     assert not parity.agrees and parity.stray["scores"] == pytest.approx(0.03)
     parity.add_outputs(dict(scores=expected), dict(scores=torch.full((100,), torch.nan)))
     assert not parity.agrees and parity.stray["scores"] == 1
+
+
+def test_a_nan_is_not_forgotten():
+    parity, expected = Parity(), torch.ones(4)
+    for got in (torch.tensor([torch.nan, 1.0, 1.0, 1.0]), expected):
+        parity.add_outputs(dict(scores=expected), dict(scores=got))
+    assert not parity.agrees and math.isnan(parity.worst)

@@ -56,11 +56,14 @@ SPARSE: dict[str, Any] = dict(
               heads=2, points=2, ffn_channels=16, out_points=8, coder=dict(type="QueryBoxCoder")))
 
 
+SPARSE_ORDERS: dict[str, dict[str, Any]] = {"sparse": {}, "sparse, shuffled": dict(scale_weights="shuffled")}
+
+
 def tiny_detector(name: str) -> Architecture:
     """Builds a tiny detector; random weights of its head are sure of themselves here and there."""
-    if name == "sparse":
+    if name in SPARSE_ORDERS:
         torch.manual_seed(0)
-        sparse: Architecture = MODELS.build(SPARSE).eval()
+        sparse: Architecture = MODELS.build(dict(SPARSE, head=dict(SPARSE["head"], **SPARSE_ORDERS[name]))).eval()
         for part in (sparse.head.layer.scores[-1], sparse.head.layer.sampling.scale_weights):
             part.weight.data.normal_()  # what it reads, and how it weighs it, shows
         return sparse

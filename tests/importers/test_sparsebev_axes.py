@@ -1,5 +1,8 @@
 """SparseBEV's weights, turned from the lidar's axes to the ego's, see the same world; whole files find their places."""
 
+import re
+
+import pytest
 import torch
 
 from bevkit.engine.build import build_model
@@ -63,23 +66,59 @@ def test_turned_weights_see_the_same_world():
     torch.testing.assert_close(ours.boxes, turned, rtol=1e-4, atol=1e-3)
 
 
-def test_a_whole_file_finds_its_places():
-    model = build_model(load_config(str(ROOT / "configs" / "detection" / "sparsebev_r50_256x704.py")))
+def authors_backbone_name(name: str) -> str:
+    """Names an entry of a backbone as the authors do: torchvision's ResNet, or the VoVNet of detectors."""
+    if found := re.fullmatch(r"stem_(\d)\.(conv|bn)\.(.+)", name):
+        part = {"conv": "conv", "bn": "norm"}[found[2]]
+        return f"stem.stem_{int(found[1]) + 1}/{part}.{found[3]}"
+    if found := re.fullmatch(r"stages_(\d)\.blocks\.(\d+)\.(.+)", name):
+        osa = f"OSA{int(found[1]) + 2}_{int(found[2]) + 1}"
+        rest = found[3].replace("attn.fc.", "ese.fc.").replace("conv_concat.", f"concat.{osa}_concat/")
+        rest = re.sub(r"conv_mid\.(\d)\.", rf"layers.\1.{osa}_\1/", rest)
+        return f"stage{int(found[1]) + 2}.{osa}." + rest.replace("/bn.", "/norm.")
+    return name
+
+
+def authors_file(model) -> dict[str, torch.Tensor]:
+    """Names the weights of a whole model as the authors do."""
     state = authors_names(model.head)
     for name, value in model.state_dict().items():
         if name.startswith("image_encoder.backbone.model."):
-            state[name.replace("image_encoder.backbone.model.", "img_backbone.")] = value
+            theirs = authors_backbone_name(name.removeprefix("image_encoder.backbone.model."))
+            state[f"img_backbone.{theirs}"] = value
         elif name.startswith("image_encoder.neck."):
             part, index, rest = name.removeprefix("image_encoder.neck.").split(".", 2)
             state[f"img_neck.{'lateral_convs' if part == 'lateral' else 'fpn_convs'}.{index}.conv.{rest}"] = value
+    return state
+
+
+@pytest.mark.parametrize("name", ["r50_256x704", "r101_512x1408", "v99_640x1600"])
+def test_a_whole_file_finds_its_places(name):
+    path = str(ROOT / "configs" / "detection" / f"sparsebev_{name}.py")
+    with torch.device("meta"):
+        model = build_model(load_config(path))
+    model.to_empty(device="cpu")
+    state = authors_file(model)
     translation = translate_sparsebev(state, model.state_dict())
     assert set(translation.state) == set(model.state_dict()) and not translation.unknown
-    assert set(translation.options) == {"head.scale_weights", "head.bounds"}
-    assert set(fit(translation, model, "sparsebev", "file").unmet) == set(translation.options)
-    told = load_config(str(ROOT / "configs" / "detection" / "sparsebev_r50_256x704.py"))
-    told.model.head.update(scale_weights="shuffled", bounds=translation.options["head.bounds"])
-    assert not fit(translation, build_model(told), "sparsebev", "file").unmet
+    assert set(translation.options) == {"head.scale_weights", "head.bounds", "images.pixel_origin"}
     image = {name.removeprefix("img_"): value for name, value in state.items() if name.startswith("img_")}
     partial = translate_sparsebev({**image, "rpn_head.rpn_conv.weight": torch.zeros(1)}, model.state_dict())
     assert not partial.unknown and not partial.options and len(partial.dropped) == 1
     assert all(name.startswith("image_encoder.") for name in partial.state)
+
+
+def test_a_v2_99_was_trained_on_blue_green_red():
+    stem = torch.randn(64, 3, 3, 3)
+    found = translate_sparsebev({"img_backbone.stem.stem_1/conv.weight": stem}, {}).state
+    torch.testing.assert_close(found["image_encoder.backbone.model.stem_0.conv.weight"], stem[:, [2, 1, 0]])
+
+
+def test_what_the_weights_want_is_told():
+    told = load_config(str(ROOT / "configs" / "detection" / "sparsebev_r50_256x704.py"))
+    model = build_model(told)
+    translation = translate_sparsebev(authors_file(model), model.state_dict())
+    wanted = {"head.scale_weights", "head.bounds"}
+    assert wanted <= set(fit(translation, model, "sparsebev", "file").unmet)
+    told.model.head.update(scale_weights="shuffled", bounds=translation.options["head.bounds"])
+    assert not wanted & set(fit(translation, build_model(told), "sparsebev", "file").unmet)

@@ -45,11 +45,28 @@ def test_all_forms_agree(cameras):
     wanted = torch.autograd.grad(theirs, tensors, slope)
     for ours in (multi_view_sampling(values, shapes, cameras, view, place, weights),
                  sample_rows(values, shapes, places, weights), deformable_attention(values, shapes, places, weights),
-                 sample_maps(maps_of(features), cameras, view, place, weights)):
+                 sample_maps(maps_of(features), cameras, view, place, weights.unsqueeze(1)).squeeze(1)):
         assert ours.shape == (2, 40, 6)
         torch.testing.assert_close(ours, theirs)
         for mine, reference in zip(torch.autograd.grad(ours, tensors, slope, retain_graph=True), wanted):
             torch.testing.assert_close(mine, reference)
+
+
+def test_samples_are_weighed_in_several_ways_at_once():
+    features, view, place, weights = operands(3)
+    ways = torch.stack((weights, weights.flip(1), 2 * weights), dim=1)  # [M R Q G L]
+    found = sample_maps(maps_of(features), 3, view, place, ways)
+    for got, way in zip(found.unbind(dim=1), ways.unbind(dim=1), strict=True):
+        torch.testing.assert_close(got, multi_view_sampling_reference(features, view, place, way))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_a_place_that_is_no_number_reads_nothing(groups):
+    features = [torch.ones(1, 2, 6, 4, 6)]
+    place = torch.full((1, 5, groups, 2), torch.nan)
+    view = torch.zeros(1, 5, groups, dtype=torch.int64)
+    found = multi_view_sampling(*stack_views(features, groups), 2, view, place, torch.ones(1, 5, groups, 1))
+    assert not found.any()
 
 
 def test_a_point_reads_its_own_camera():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from bevkit.models.layers import PyramidConcat
 from bevkit.registry import MODELS
+
+Extra = Literal["conv", "every_second"]
 
 
 @MODELS.register_module()
@@ -79,12 +82,15 @@ class FPN(nn.Module):
         in_strides: their strides.
         out_channels: of every output.
         outputs: how many of the levels are given out, finest first; None = all. BEVDet gives out the finest alone.
-        extra_levels: further levels, each half the size of the one before, by 3x3 convolutions; needs all outputs.
+        extra_levels: further levels, each half the size of the one before; needs all outputs.
+        extra: how they are made: by 3x3 ``"conv"`` (BEVFormer), or of ``"every_second"`` cell as it is (SparseBEV).
     """
 
     def __init__(self, in_channels: Sequence[int], in_strides: Sequence[int], out_channels: int = 256,
-                 outputs: int | None = None, extra_levels: int = 0) -> None:
+                 outputs: int | None = None, extra_levels: int = 0, extra: Extra = "conv") -> None:
         super().__init__()
+        if extra not in get_args(Extra):
+            raise ValueError(f"extra: expected one of {get_args(Extra)}, got {extra!r}")
         count = len(in_channels) if outputs is None else outputs
         if not 1 <= count <= len(in_channels) or (extra_levels and count < len(in_channels)):
             raise ValueError(f"FPN: expected 1 to {len(in_channels)} outputs, all of them for extra levels, got "
@@ -93,7 +99,10 @@ class FPN(nn.Module):
         self.channels = (out_channels,) * len(self.strides)
         self.lateral = nn.ModuleList(nn.Conv2d(channels, out_channels, 1) for channels in in_channels)
         self.out = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in range(count))
-        self.extra = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, 2, padding=1) for _ in range(extra_levels))
+        learned = extra == "conv"
+        self.extra = nn.ModuleList(
+            nn.Conv2d(out_channels, out_channels, 3, 2, padding=1) if learned else nn.MaxPool2d(1, 2)
+            for _ in range(extra_levels))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         maps = [conv(part) for conv, part in zip(self.lateral, features, strict=True)]
@@ -101,6 +110,7 @@ class FPN(nn.Module):
             coarse = F.interpolate(maps[level + 1], size=maps[level].shape[-2:], mode="nearest")
             maps[level] = maps[level] + coarse  # [M C H W]
         outputs = [conv(part) for conv, part in zip(self.out, maps)]
-        for index, conv in enumerate(self.extra):
-            outputs.append(conv(F.relu(outputs[-1]) if index else outputs[-1]))  # [M C H/2 W/2]
+        for index, halved in enumerate(self.extra):
+            rectified = index > 0 and isinstance(halved, nn.Conv2d)
+            outputs.append(halved(F.relu(outputs[-1]) if rectified else outputs[-1]))  # [M C H/2 W/2]
         return tuple(outputs)

@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
+from timm.layers import DropPath, create_attn
 from timm.models import FeatureInfo
+from timm.models.vovnet import OsaBlock
 from torch import Tensor, nn
 
 from bevkit.models.image.swin import pad_before_shift
@@ -18,6 +19,7 @@ from bevkit.registry import MODELS
 
 Padding = Literal["native", "static_same"]
 Windows = Literal["native", "padded"]
+GatedBlocks = Literal["native", "all"]
 
 
 class StaticSameConv2d(nn.Conv2d):
@@ -50,13 +52,23 @@ def pad_for_nominal_size(model: nn.Module, nominal: int) -> None:
                 nominal = math.ceil(nominal / child.stride[0])
 
 
+def gate_all_blocks(model: nn.Module) -> None:
+    """Gives every block of a VoVNet the gate over its channels that timm gives the last one of each stage."""
+    blocks = [module for module in model.modules() if isinstance(module, OsaBlock)]
+    if not blocks:
+        raise ValueError("gated_blocks: expected a VoVNet for 'all', got a model without its blocks; use 'native'")
+    for block in blocks:
+        if block.attn is None:
+            block.attn = create_attn("ese", block.conv_concat.conv.out_channels)
+
+
 @MODELS.register_module()
 class TimmBackbone(nn.Module):
     """Turns images [M 3 h w] into features at chosen strides, finest first, by a timm model without its unused end.
 
     Args:
         model_name: a timm model with ``features_only``, such as ``"tf_efficientnet_b4"`` or ``"resnet50"``;
-            ``"ese_vovnet99b"`` is what detectors call V2-99, ``"swin_tiny_patch4_window7_224"`` takes any image size.
+            ``"ese_vovnet99b"`` is VoVNet's V2-99, ``"swin_tiny_patch4_window7_224"`` takes any image size.
         out_strides: image pixels per feature cell of each output, ascending.
         pretrained: load timm's weights (needs a network, or a filled cache).
         checkpoint: a local file of timm weights instead.
@@ -71,6 +83,8 @@ class TimmBackbone(nn.Module):
         windows: of a Swin transformer. ``"padded"``: a map is padded to whole windows before these are shifted, in the
             last stage too, as weights trained as detectors have seen. ``"native"`` is timm's, which lets the far sides
             of a map meet unless it is whole windows, and does not shift where the nominal image makes one window.
+        gated_blocks: of a VoVNet. ``"all"``: every block weighs its channels, as the V2-99 of detectors does (DD3D's
+            weights); ``"native"``, timm's: the last one of each stage.
         output_norm: a layer norm over the channels of each output, as a Swin transformer has in detectors.
         model_options: further options of the timm model, such as ``dict(embed_dim=48)``.
     """
@@ -78,8 +92,8 @@ class TimmBackbone(nn.Module):
     def __init__(self, model_name: str, out_strides: Iterable[int] = (8, 16), pretrained: bool = False,
                  checkpoint: str | None = None, padding: Padding = "native", drop_path: float = 0.0,
                  norm_momentum: float | None = None, norm_eval: bool = False, frozen_stride: int = 0,
-                 checkpointing: bool = False, windows: Windows = "padded", output_norm: bool = False,
-                 model_options: dict[str, Any] | None = None) -> None:
+                 checkpointing: bool = False, windows: Windows = "padded", gated_blocks: GatedBlocks = "native",
+                 output_norm: bool = False, model_options: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.strides = tuple(out_strides)
         self.padding, self.windows, self.output_norm = padding, windows, output_norm
@@ -110,6 +124,10 @@ class TimmBackbone(nn.Module):
             raise ValueError(f"windows: expected one of {get_args(Windows)}, got {windows!r}")
         if windows == "padded" and swin:
             pad_before_shift(self.model)
+        if gated_blocks not in get_args(GatedBlocks):
+            raise ValueError(f"gated_blocks: expected one of {get_args(GatedBlocks)}, got {gated_blocks!r}")
+        if gated_blocks == "all":
+            gate_all_blocks(self.model)
         self.norms = nn.ModuleList(nn.LayerNorm(count) for count in self.channels) if output_norm else None
         if norm_momentum is not None:
             for norm in _batch_norms(self.model):

@@ -31,17 +31,22 @@ class StreamedMaps(NamedTuple):
     past: Sequence[Tensor]
     known: Tensor
 
-    def read(self, cameras: int, *points: Tensor) -> Tensor:
-        """Reads as `sample_maps`: points [B*T Q G ..]; [B*T Q G*C/G]."""
-        split = [part.unflatten(0, (len(self.known), -1)) for part in points]  # [B T Q G ..]
-        now = sample_maps(self.present, cameras, *(part[:, 0] for part in split)).unsqueeze(1)  # [B 1 Q C]
-        if split[0].shape[1] == 1:
+    def read(self, cameras: int, view: Tensor, place: Tensor, weights: Tensor, alike: bool) -> Tensor:
+        """Reads as `sample_maps`: points [B*T Q G ..]; [B*T Q G*C/G].
+
+        Args: alike: all frames weigh the scales alike, so that one reading of the present may stand for each of them.
+        """
+        streams = len(self.known)
+        now_view, now_place = (part.unflatten(0, (streams, -1))[:, 0] for part in (view, place))  # [B Q G ..]
+        weighings = weights.unflatten(0, (streams, -1))  # [B T Q G L]
+        now = sample_maps(self.present, cameras, now_view, now_place, weighings[:, :1] if alike else weighings)
+        if weighings.shape[1] == 1:
             return now.flatten(0, 1)
-        before = sample_maps(self.past, cameras, *(part[:, 1:].flatten(0, 1) for part in split))
-        before = before.unflatten(0, (len(self.known), -1))  # [B S Q C]
+        points = (part.unflatten(0, (streams, -1))[:, 1:].flatten(0, 1) for part in (view, place, weights.unsqueeze(1)))
+        before = sample_maps(self.past, cameras, *points).view(streams, -1, *now.shape[2:])  # [B S Q C]
         # Where a scene begins all frames have the present's pose: the same points are read in each.
-        before = torch.where(self.known.view(-1, 1, 1, 1) > 0, before, now)
-        return torch.cat((now, before), dim=1).flatten(0, 1)
+        before = torch.where(self.known.view(-1, 1, 1, 1) > 0, before, now if alike else now[:, 1:])
+        return torch.cat((now[:, :1], before), dim=1).flatten(0, 1)
 
 
 class SparseViews(NamedTuple):
@@ -134,7 +139,7 @@ class AdaptiveSampling(nn.Module):
         if isinstance(views.values, Tensor):
             found = multi_view_sampling(views.values, views.shapes, *points_read)  # [B*T Q*P C]
         else:
-            found = views.values.read(*points_read)
+            found = views.values.read(*points_read, alike=self.order == "own")
         found = found.view(len(query), frames, query.shape[1], self.points, self.groups, -1)
         return found.permute(0, 2, 4, 1, 3, 5).flatten(3, 4)
 

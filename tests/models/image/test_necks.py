@@ -35,6 +35,15 @@ def test_coarse_levels_reach_fine_ones_and_not_the_other_way():
     assert [part is None for part in grads] == [True, True, True, False]
 
 
+def test_extra_levels_of_every_second_cell_have_no_weights():
+    neck = FPN(CHANNELS, STRIDES, 7, extra_levels=2, extra="every_second")
+    *_, coarse, fifth, sixth = neck(pyramid())
+    assert torch.equal(fifth, coarse[..., ::2, ::2]) and torch.equal(sixth, fifth[..., ::2, ::2])
+    assert set(neck.state_dict()) == set(FPN(CHANNELS, STRIDES, 7).state_dict())
+    with pytest.raises(ValueError, match="extra: expected one of"):
+        FPN(CHANNELS, STRIDES, 7, extra="none")
+
+
 def test_extra_levels_need_all_outputs():
     with pytest.raises(ValueError, match="extra levels"):
         FPN(CHANNELS, STRIDES, 7, outputs=2, extra_levels=1)

@@ -93,6 +93,15 @@ def test_neck_takes_feature_sizes_that_are_not_doubles():
     assert features.shape == (1, 12, 9, 13)
 
 
+def test_every_block_of_a_vovnet_can_have_its_gate():
+    with torch.device("meta"):
+        few, all_blocks = (TimmBackbone("ese_vovnet57b", (4, 32), gated_blocks=kind) for kind in ("native", "all"))
+    gates = [sum(name.endswith("attn.fc.weight") for name in model.state_dict()) for model in (few, all_blocks)]
+    assert gates == [4, 1 + 1 + 4 + 3]
+    with pytest.raises(ValueError, match="expected a VoVNet"):
+        TimmBackbone("resnet18", gated_blocks="all")
+
+
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_b0", "ese_vovnet19b_dw", "regnety_002"])
 def test_what_is_frozen_stays(name):
     backbone = TimmBackbone(name, out_strides=(8, 16), frozen_stride=4).train()
