@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from decode import VEHICLE, find_centers, group
 
+FAR = 1e6  # cells; no instance is matched over so many
+
 
 def decode_centers(outputs: dict[str, np.ndarray], coder: dict) -> np.ndarray:
     """Groups the cells of each frame around its centres, then links the frames: nearest centres after the flow.
@@ -55,6 +57,7 @@ def link(before: np.ndarray, flow: np.ndarray, now: np.ndarray, largest: int, ma
         return now, 0
     apart = expected[:, None] - centers  # [n n' 2]
     distance = np.sqrt(apart[..., 0] * apart[..., 0] + apart[..., 1] * apart[..., 1])
+    distance = np.where(np.isfinite(distance), distance, FAR)  # a flow that is no number leads nowhere
     names = np.zeros(len(centers) + 1, dtype=np.int64)
     for row, column in zip(*assign(distance)):
         if distance[row, column] < match_within:
@@ -87,8 +90,12 @@ def assign(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Among equals a free column comes first, then the order of the columns; SciPy's choice.
 
     Returns: (row, column) of the pairs, by row.
+
+    Raises: ValueError where a cost is not finite: there is no shortest path over it.
     """
     cost = np.asarray(cost, dtype=np.float64)
+    if not np.isfinite(cost).all():
+        raise ValueError("assign: expected finite costs, got NaN or infinity; put a large number in their place")
     if cost.shape[0] > cost.shape[1]:
         column, row = assign(cost.T)
         order = np.argsort(row)

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     # Truth is asked for clip by clip below: a clip may have none, and its pictures are wanted all the same.
     coder, dataset.target_coder = dataset.target_coder, None
     model = load_model(cfg, args.checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
-    if args.samples and not hasattr(model.head, "samples"):
+    if args.samples and not (hasattr(model.head, "samples") and model.head.future):
         raise ValueError(f"--samples: expected a model that foresees several futures, such as FIERY, got a "
                          f"{type(model.head).__name__}; leave the option out")
     figures, rows = [], []

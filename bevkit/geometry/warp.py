@@ -41,6 +41,16 @@ def affine_theta(past_from_now: Tensor, cells_from_metric: Tensor, shape: tuple[
     return (normal_from_metric @ planar(past_from_now) @ metric_from_normal)[..., :2, :]
 
 
+def expect_centred(what: str, axes: Sequence[tuple[float, float, float]], remedy: str) -> None:
+    """Raises ValueError where an axis (low, high, step) does not reach as far back as forward.
+
+    Args: what: the option that asks for numerics which take the ego to stand in the middle; remedy: what to use.
+    """
+    if any(abs(low + high) > step / 100 for low, high, step in axes):
+        raise ValueError(f"{what}: expected a grid with the ego in its middle, because the authors' warp turns maps "
+                         f"about their middle, got {' and '.join(str(tuple(axis)) for axis in axes)}; {remedy}")
+
+
 def affine_theta_fiery(now_from_past: Tensor, extent: tuple[float, float]) -> Tensor:
     """Plans the warp with the numerics of FIERY and PowerBEV, which their released weights have seen.
 
@@ -48,7 +58,7 @@ def affine_theta_fiery(now_from_past: Tensor, extent: tuple[float, float]) -> Te
 
     Args:
         now_from_past: [* 4 4] ego motion.
-        extent: (x, y) upper bounds of the grid in metres.
+        extent: (x, y) upper bounds of the grid in metres; it has the ego in its middle (`expect_centred`).
     """
     tx, ty, _, _, _, yaw = motion_vector(now_from_past).unbind(-1)
     cos, sin = yaw.cos(), yaw.sin()
@@ -61,7 +71,7 @@ def affine_theta_fiptr(now_from_past: Tensor, axes: Sequence[tuple[float, float,
 
     It takes the cells to be spread evenly from the centre of the first to the high edge of the map, but reads the map
     where they would be if it were spread from edge to edge: at rest it is moved and stretched by up to half a cell. The
-    grid has to reach as far back and right as it reaches forward and left.
+    grid has the ego in its middle (`expect_centred`).
 
     Args:
         now_from_past: [* 4 4] ego motion.

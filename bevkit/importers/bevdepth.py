@@ -97,5 +97,6 @@ def translate_bevdepth(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         state: the authors' entries; the prefixes ``model.backbone.`` and ``model.head.`` may be there.
         target: entries of the bevkit model.
     """
-    options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate"}
+    options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
+               "images.pixel_origin": "corner"}
     return translate(state, bevdepth_rules(state), options)

@@ -56,7 +56,8 @@ def bevdet_rules(target: Mapping[str, Any]) -> tuple[list[Rule], dict[str, Any]]
         *fpn_lss_rules(r"img_bev_encoder_neck\.", "bev_encoder."),
         *center_head_rules(r"pts_bbox_head\."),
     ]
-    options: dict[str, Any] = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate"}
+    options: dict[str, Any] = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
+                               "images.pixel_origin": "corner"}
     if any(name.startswith("frame_encoder.") for name in target):  # BEVDet4D
         options |= {"temporal.warp": "low_edge", "temporal.order": "newest_first", "temporal.ego_motion": False}
     return rules, options

@@ -80,7 +80,7 @@ def fiptr_front_rules(state: Mapping[str, Tensor]) -> tuple[list[Rule], dict[str
         "image_encoder.backbone.windows": "padded", "image_encoder.backbone.output_norm": True,
         "image_encoder.neck.align_corners": True, "view_transformer.frustum": "corner",
         "view_transformer.indexing": "truncate", "temporal.warp": "fiptr", "temporal.residual": True,
-        "temporal.pool_window": POOL_WINDOW,
+        "temporal.pool_window": POOL_WINDOW, "images.pixel_origin": "corner",
     }
     return rules, options
 

@@ -30,5 +30,6 @@ def translate_matrixvt(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
     rules = [Rule(PREFIX + "bev_anchors", None, reason="computed from the grid"), *squeeze_rules(),
              *bevdepth_rules(state)]
     options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
-               "view_transformer.maps": "binary", "view_transformer.center_cell": "emptied"}
+               "view_transformer.maps": "binary", "view_transformer.center_cell": "emptied",
+               "images.pixel_origin": "corner"}
     return translate(state, rules, options)

@@ -58,6 +58,15 @@ def test_random_outputs(max_centers, flow_scale, reuse_ids):
     assert check(coder, random_outputs(4, flow_scale)) > max_centers / 2
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_flow_that_is_no_number_leads_nowhere(value):
+    raw = random_outputs(4)
+    raw.flow[:, :2, :, 4:9] = value
+    assert check(InstanceCenterCoder(GRID, nms_kernel=5, center_threshold=0.5), raw) > 50
+    with pytest.raises(ValueError, match="expected finite costs"):
+        vehicle.assign(np.array([[1.0, value], [2.0, 3.0]]))
+
+
 def test_an_id_means_one_instance():
     """Behind a frame without instances, which breaks every link, all are new."""
     raw = random_outputs(4)

@@ -19,7 +19,8 @@ from bevkit.models.coders import (
 )
 from bevkit.models.coders.id_maps import backward_flow, instance_centers, trajectories
 from bevkit.models.coders.instance_flow import nms_kernel_size
-from bevkit.models.coders.instance_maps import footprints
+from bevkit.models.coders.instance_maps import build_protocol, footprints
+from bevkit.models.temporal import AlignAndStack
 from bevkit.registry import MODELS
 from bevkit.structures import BEVClip, BEVFrame, BEVGrid, Boxes3D
 
@@ -75,6 +76,15 @@ def oracle(coder: InstanceFlowCoder | InstanceCenterCoder | InstanceQueryCoder, 
 def test_decoding_what_was_encoded_scores_full_marks(protocol):
     coder = InstanceFlowCoder(GRID, protocol)
     assert oracle(coder, [traffic(seed) for seed in range(4)]) == pytest.approx(dict(iou=100, vpq=100, sq=100, rq=100))
+
+
+@pytest.mark.parametrize("protocol", ["fiery", "fiptr"])
+@pytest.mark.parametrize("x, y", [((0.0, 48.0, 0.5), (-24.0, 24.0, 0.5)), ((-24.0, 24.0, 0.5), (-16.0, 24.0, 0.5))])
+def test_warps_about_the_middle_want_the_ego_there(protocol, x, y):
+    with pytest.raises(ValueError, match=f"protocol={protocol}: expected a grid with the ego in its middle"):
+        build_protocol(protocol)(traffic(0), BEVGrid(x=x, y=y))
+    with pytest.raises(ValueError, match=f'warp=.{protocol}.: expected .*use warp="exact"'):
+        AlignAndStack(BEVGrid(x=x, y=y), 4, warp=protocol)
 
 
 @pytest.mark.parametrize("protocol", ["powerbev", "native"])
@@ -240,6 +250,11 @@ def test_decoding_a_batch_equals_decoding_one_by_one():
 def test_kernel_is_odd():
     assert nms_kernel_size(BEVGrid(x=(-50.0, 50.0, 0.5), y=(-50.0, 50.0, 0.5))) == 7
     assert nms_kernel_size(BEVGrid(x=(-16.0, 16.0, 0.5), y=(-16.0, 16.0, 0.5))) == 23  # round(350 / 16) = 22
+    for kernel in (-3, 0):
+        with pytest.raises(ValueError, match="use 1"):
+            InstanceCenterCoder(GRID, nms_kernel=kernel)
+    with pytest.raises(ValueError, match="reaches forward"):
+        InstanceFlowCoder(BEVGrid(x=(-50.0, -10.0, 0.5), y=(-20.0, 20.0, 0.5)))
     with pytest.raises(ValueError, match="use 9"):
         InstanceFlowCoder(GRID, nms_kernel=8)
     with pytest.raises(ValueError, match="native"):

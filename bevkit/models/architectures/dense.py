@@ -346,13 +346,14 @@ class DenseBEV(Architecture):
         return Pass(output.raw, trace), after
 
     @torch.no_grad()
-    def sample_futures(self, batch: BEVBatch, count: int) -> list[list[Any]]:
+    def sample_futures(self, batch: BEVBatch, count: int, seed: int = 0) -> list[list[Any]]:
         """Preprocesses a batch as loaded and draws possible futures: for each of ``count`` draws one result a clip.
 
-        The head must know of several (have ``samples``), as `FieryHead` does.
+        The head must know of several (have ``samples``), as `FieryHead` does. The same seed draws the same futures.
         """
         seen = self.look(**self.data_preprocessor({"batch": batch}))
-        return [self.head.predict(raw) for raw in self.head.samples(seen.trace.fused, count)]
+        generator = torch.Generator(seen.trace.fused.device).manual_seed(seed)
+        return [self.head.predict(raw) for raw in self.head.samples(seen.trace.fused, count, generator)]
 
     def raw_of(self, seen: Pass) -> tuple[Tensor, ...]:
         return seen.raw

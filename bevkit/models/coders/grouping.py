@@ -9,6 +9,13 @@ from torch import Tensor
 VEHICLE = 1  # class index; 0 is background
 
 
+def expect_window(kernel: int) -> None:
+    """Raises ValueError unless a window of so many cells a side has a middle cell."""
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"nms_kernel: expected an odd number of cells, got {kernel}; use "
+                         f"{max(kernel + 1 - kernel % 2, 1)}")
+
+
 def is_vehicle(logits: Tensor) -> Tensor:
     """Says where vehicle is the likeliest class of logits [B S K Y X]: [B S Y X] bool. (argmax is 100 times slower.)"""
     others = torch.cat((logits[:, :, :VEHICLE], logits[:, :, VEHICLE + 1:]), dim=2)

@@ -8,11 +8,20 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from bevkit.models.coders.grouping import VEHICLE, find_centers, group_cells, is_vehicle, vehicle_probability
+from bevkit.models.coders.grouping import (
+    VEHICLE,
+    expect_window,
+    find_centers,
+    group_cells,
+    is_vehicle,
+    vehicle_probability,
+)
 from bevkit.models.coders.id_maps import IGNORE, centerness, forward_flow, instance_centers, offsets_to_centers
 from bevkit.models.coders.instance_maps import LabelProtocol, build_protocol, warp_maps
 from bevkit.registry import MODELS
 from bevkit.structures import BEVClip, BEVGrid, FutureInstances
+
+FAR = 1e6  # cells; no instance is matched over so many
 
 
 class CentersAndFlow(Protocol):
@@ -60,8 +69,7 @@ class InstanceCenterCoder:
     def __init__(self, grid: BEVGrid, protocol: str | dict | LabelProtocol = "fiery", sigma: float = 3.0,
                  center_threshold: float = 0.1, nms_kernel: int = 3, max_centers: int = 100,
                  match_within: float = 3.0, reuse_ids: bool = False) -> None:
-        if nms_kernel % 2 == 0:
-            raise ValueError(f"nms_kernel: expected an odd number of cells, got {nms_kernel}; use {nms_kernel + 1}")
+        expect_window(nms_kernel)
         self.grid = grid
         self.protocol = build_protocol(protocol)
         self.sigma = sigma
@@ -120,6 +128,7 @@ class InstanceCenterCoder:
                 continue
             apart = expected[known][:, None] - centers  # [n n' 2]; not cdist, whose rounding depends on n
             distance = (apart[..., 0] * apart[..., 0] + apart[..., 1] * apart[..., 1]).sqrt()
+            distance = torch.where(distance.isfinite(), distance, FAR)  # a flow that is no number leads nowhere
             pairs = [(int(known[i]), j + 1) for i, j in zip(*linear_sum_assignment(distance.cpu().numpy()))
                      if distance[i, j] < self.match_within]
             names = torch.zeros(len(centers) + 1, dtype=torch.int64)

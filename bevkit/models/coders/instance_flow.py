@@ -7,7 +7,14 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from bevkit.models.coders.grouping import VEHICLE, find_centers, group_cells, is_vehicle, vehicle_probability
+from bevkit.models.coders.grouping import (
+    VEHICLE,
+    expect_window,
+    find_centers,
+    group_cells,
+    is_vehicle,
+    vehicle_probability,
+)
 from bevkit.models.coders.id_maps import IGNORE, backward_flow, offsets_to_centers
 from bevkit.models.coders.instance_maps import LabelProtocol, build_protocol
 from bevkit.registry import MODELS
@@ -34,8 +41,12 @@ class FlawlessOutput(NamedTuple):
 def nms_kernel_size(grid: BEVGrid) -> int:
     """Returns the side in cells of the window in which one centre survives: round(350 / x_max), made odd.
 
-    The authors' rule, about 3.5 m wide; an even window would have no middle cell.
+    The authors' rule: 3.5 m where a cell is a hundredth of x_max, as on their grids; an even window would have no
+    middle cell.
     """
+    if grid.x[1] <= 0:
+        raise ValueError(f"nms_kernel: expected a grid that reaches forward, got x={grid.x}; say how many cells a side "
+                         "the coder's window has, nms_kernel=")
     size = round(350 / grid.x[1])
     return size + 1 - size % 2
 
@@ -55,12 +66,13 @@ class InstanceFlowCoder:
 
     def __init__(self, grid: BEVGrid, protocol: str | dict | LabelProtocol = "powerbev", center_threshold: float = 0.1,
                  nms_kernel: int | None = None, max_centers: int = 100) -> None:
-        if nms_kernel is not None and nms_kernel % 2 == 0:
-            raise ValueError(f"nms_kernel: expected an odd number of cells, got {nms_kernel}; use {nms_kernel + 1}")
+        if nms_kernel is None:
+            nms_kernel = nms_kernel_size(grid)
+        expect_window(nms_kernel)
         self.grid = grid
         self.protocol = build_protocol(protocol)
         self.center_threshold = center_threshold
-        self.nms_kernel = nms_kernel or nms_kernel_size(grid)
+        self.nms_kernel = nms_kernel
         self.max_centers = max_centers
 
     def encode(self, clip: BEVClip) -> dict[str, Tensor]:

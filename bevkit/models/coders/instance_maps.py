@@ -17,10 +17,12 @@ from torch import Tensor
 from bevkit.geometry import rigid
 from bevkit.geometry.boxes import corners
 from bevkit.geometry.raster import fill_polygons
-from bevkit.geometry.warp import affine_theta_fiery, affine_theta_fiptr, warp_affine
+from bevkit.geometry.warp import affine_theta_fiery, affine_theta_fiptr, expect_centred, warp_affine
 from bevkit.models.coders.boxes import Range, inside
 from bevkit.registry import MODELS
 from bevkit.structures import BEVClip, BEVGrid, Boxes3D
+
+REMEDY = "use protocol=native or powerbev, which draw each frame where it is seen from the present"
 
 
 class InstanceMaps(NamedTuple):
@@ -161,6 +163,7 @@ class FieryMaps:
     rounding: str = "edge"
 
     def __call__(self, clip: BEVClip, grid: BEVGrid) -> InstanceMaps:
+        expect_centred("protocol=fiery", (grid.x, grid.y), REMEDY)
         drawing_from_ego = rigid.inverse(drawing_poses(clip, self.level_ego)) @ clip.global_from_ego  # [S 4 4]
         maps = draw(grid, frame_boxes(clip, self.drop_invisible), drawing_from_ego, self.level_ego, self.rounding)
         extent = (grid.x[1], grid.y[1])
@@ -194,6 +197,7 @@ class FipTRMaps:
     center_range: Range | None = None
 
     def __call__(self, clip: BEVClip, grid: BEVGrid) -> InstanceMaps:
+        expect_centred("protocol=fiptr", (grid.x, grid.y), REMEDY)
         boxes = [part[part.labels >= 0] for part in frame_boxes(clip, self.drop_invisible)]
         if self.center_range is not None:
             boxes = [part[inside(part.centers, self.center_range)] for part in boxes]

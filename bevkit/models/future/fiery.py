@@ -88,8 +88,9 @@ class FieryHead(FutureHead):
         self.future, self.kl_weight, self.raw_labels = future, kl_weight, raw_labels
         self.coder = built(coder, grid=grid)
         self.decoder = built(decoder or dict(type="ResNetUNet"), grid=grid, in_channels=in_channels)
-        self.segmentation_head = _per_cell(in_channels, classes)
-        self.center_head, self.offset_head = _per_cell(in_channels, 1), _per_cell(in_channels, 2)
+        channels = self.decoder.channels
+        self.segmentation_head = _per_cell(channels, classes)
+        self.center_head, self.offset_head = _per_cell(channels, 1), _per_cell(channels, 2)
         self.segmentation_loss = built(segmentation_loss) or TopKCrossEntropy()
         self.center_loss = built(center_loss) or MaskedRegression("squared")
         self.offset_loss = built(offset_loss) or MaskedRegression("l1")
@@ -105,7 +106,7 @@ class FieryHead(FutureHead):
             self.future_distribution = latent(in_channels + future * 6)  # class, centre, offset and flow of each frame
             self.predictor = built(predictor or dict(type="ConvGRUPredictor"), in_channels=in_channels,
                                    latent_dim=latent_dim)
-            self.flow_head = _per_cell(in_channels, 2)
+            self.flow_head = _per_cell(channels, 2)
             self.flow_loss = built(flow_loss) or MaskedRegression("l1")
             self.flow_weight = built(flow_weight) or UncertaintyWeight(0.5)
         for module in self.modules():
@@ -134,7 +135,7 @@ class FieryHead(FutureHead):
         """Draws futures of a map [B C Y X] from the present distribution: ``count`` raw outputs."""
         if not self.future or count < 1:
             raise ValueError(f"samples: expected a head with future frames and 1 sample or more, got future="
-                             f"{self.future} and {count} samples")
+                             f"{self.future} and {count} samples; a head of one frame is certain: ask for none")
         present = self.present_distribution(bev)
         return [self.foresee(bev, present.sample(generator), present) for _ in range(count)]
 

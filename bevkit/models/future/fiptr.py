@@ -59,7 +59,7 @@ class FipTRHead(FutureHead):
     Args:
         grid: of the BEV map.
         in_channels: C of the map and of the queries.
-        future: F, number of future frames.
+        future: F, number of future frames; 0 finds the present's instances alone.
         queries: Q.
         layers: of the box decoder.
         future_layers: layers from one map to the next.
@@ -82,6 +82,10 @@ class FipTRHead(FutureHead):
         super().__init__()
         self.keep_position = keep_position
         self.coder = built(coder, grid=grid)
+        names = getattr(getattr(self.coder, "labels", None), "classes", None)
+        if names is not None and len(names) != classes:
+            raise ValueError(f"classes: expected as many as its coder names, {len(names)} ({', '.join(names)}), got "
+                             f"{classes}; set classes={len(names)}")
         self.decoder = MapDecoder(grid, in_channels, queries, layers, heads, points, ffn_channels, classes,
                                   branch_layers, dropout, bounds)
         self.cells = nn.Parameter(torch.randn(grid.shape[0] * grid.shape[1], in_channels))  # of a map to come
@@ -104,7 +108,8 @@ class FipTRHead(FutureHead):
         scores, boxes, query = self.decoder.answers(bev)
         maps, flows = self.future_maps(bev)
         masks = torch.stack([branch(query, each) for branch, each in zip(self.mask_branches, maps)], dim=2)
-        return FipTROutput(scores, boxes, masks, torch.stack(flows, dim=1))
+        flow = torch.stack(flows, dim=1) if flows else bev.new_zeros(len(bev), 0, 2, *bev.shape[2:])
+        return FipTROutput(scores, boxes, masks, flow)
 
     def future_maps(self, bev: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Returns the F+1 maps [B C Y X] from the present on, and the flow [B 2 Y X] that led to each future one."""

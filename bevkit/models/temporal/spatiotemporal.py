@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bevkit.geometry.rigid import inverse, motion_vector
-from bevkit.geometry.warp import affine_theta, affine_theta_fiery, affine_theta_fiptr, warp_affine
+from bevkit.geometry.warp import affine_theta, affine_theta_fiery, affine_theta_fiptr, expect_centred, warp_affine
 from bevkit.models.temporal.base import WindowFusion
 from bevkit.registry import MODELS
 from bevkit.structures import BEVGrid, EgoMotion
@@ -49,6 +49,8 @@ class AlignAndStack(WindowFusion):
         if warp not in get_args(Warp) or order not in get_args(Order):
             raise ValueError(f"expected warp in {get_args(Warp)} and order in {get_args(Order)}, got warp={warp!r}, "
                              f"order={order!r}")
+        if warp in ("fiery", "fiptr"):
+            expect_centred(f"warp={warp!r}", (grid.x, grid.y), 'use warp="exact"')
         self.grid, self.past, self.ego_motion, self.warp, self.order = grid, past, ego_motion, warp, order
         self.channels = (past + 1) * (in_channels + (6 if ego_motion else 0))
 

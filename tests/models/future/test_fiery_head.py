@@ -54,6 +54,13 @@ def map_of(targets: dict[str, torch.Tensor]) -> torch.Tensor:
     return targets["segmentation"][:, :1].float().expand(-1, 6, -1, -1) + 0.3 * torch.rand(3, 6, *GRID.shape)
 
 
+def test_a_decoder_may_change_the_channels():
+    torch.manual_seed(0)
+    head = FieryHead(GRID, in_channels=6, future=1, latent_dim=3, decoder=dict(type="ResidualMap", channels=10))
+    raw = head(torch.randn(2, 6, *GRID.shape))
+    assert head.segmentation_head[0].in_channels == 10 and raw.flow.shape == (2, 2, 2, *GRID.shape)
+
+
 @BOTH
 def test_loss_falls_when_the_truth_is_followed(options):
     head, targets = head_with(options, kl_weight=1.0).train(), truth()

@@ -51,6 +51,23 @@ def raw_of(targets: dict[str, torch.Tensor], queries: int = QUERIES) -> FipTROut
                        numbers(*targets["flow"].shape))
 
 
+def test_a_head_has_as_many_classes_as_its_labels():
+    coder = dict(type="InstanceQueryCoder", labels=dict(type="InstanceMaskCoder", classes=("car", "truck")))
+    assert build(classes=2, coder=coder).coder.labels.classes == ("car", "truck")
+    with pytest.raises(ValueError, match=r"its coder names, 2 \(car, truck\), got 7"):
+        build(coder=coder)
+
+
+def test_the_present_alone():
+    head = FipTRHead(GRID, 16, 0, QUERIES, layers=1, heads=4, points=2, ffn_channels=32, dropout=0.0)
+    raw = head(torch.randn(2, 16, *GRID.shape))
+    targets = truth()
+    targets.update(masks=targets["masks"][:, :, :1], flow=targets["flow"][:, :0])
+    losses = head.loss(raw, targets)
+    assert raw.masks.shape[2] == 1 and raw.flow.shape == (2, 0, 2, *GRID.shape)
+    assert all(value.isfinite() for value in losses.values()) and losses["frame0.loss_mask"] > 0
+
+
 def test_all_layers_in_training_the_last_one_after():
     head, bev = build(), torch.randn(2, 16, *GRID.shape)
     with torch.no_grad():

@@ -51,9 +51,9 @@ def test_half_precision_maps_are_sampled_at_precise_places():
     assert coarse.dtype == torch.bfloat16 and (coarse - precise)[:, 0].abs().max() < 0.01
 
 
-@pytest.mark.parametrize("warp", ["exact", "fiery"])
-def test_at_rest_maps_stay_and_motion_is_zero(warp):
-    fusion = AlignAndStack(GRID, 3, past=2, warp=warp)
+@pytest.mark.parametrize("warp, grid", [("exact", GRID), ("fiery", BEVGrid(x=(-24, 24, 0.5), y=(-15, 15, 0.6)))])
+def test_at_rest_maps_stay_and_motion_is_zero(warp, grid):
+    fusion = AlignAndStack(grid, 3, past=2, warp=warp)
     bev, past = torch.rand(2, 3, *GRID.shape), torch.rand(2, 2, 3, *GRID.shape)
     fused = fusion(bev, past, *fusion.plan(EgoMotion.of(torch.eye(4, dtype=torch.float64).expand(2, 3, 4, 4))))
     frames = fused.unflatten(1, (3, 9))
