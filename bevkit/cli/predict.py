@@ -202,7 +202,7 @@ def draw_boxes(clip: BEVClip, found: Detections3D, canvas: BEVCanvas, name: str,
     found, truth = Detections3D(found.boxes[sure], found.scores[sure]), clip.present.boxes
     scores: dict[str, float | None] = dict(boxes=len(found.scores), precision=None, recall=None)
     if truth is not None:
-        truth = truth[(truth.labels >= 0) & (truth.lidar_points != 0) & canvas.grid.contains(truth.centers[:, :2])]
+        truth = truth[(truth.labels >= 0) & (truth.sensor_points != 0) & canvas.grid.contains(truth.centers[:, :2])]
         right = int(matches(found, truth).sum())
         scores.update(precision=100 * right / len(found.scores) if len(found.scores) else None,
                       recall=100 * right / len(truth) if len(truth) else None)

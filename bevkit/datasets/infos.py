@@ -10,14 +10,16 @@ import os
 import time
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bevkit.files import write_atomically
 
-FORMAT = 2  # raise it whenever the meaning of a stored array changes; older caches are then rebuilt
+FORMAT = 3  # raise it whenever the meaning of a stored array changes; older caches are then rebuilt
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 TABLES = ("category", "attribute", "instance", "sensor", "calibrated_sensor", "ego_pose", "scene", "sample",
           "sample_data", "sample_annotation")
@@ -75,7 +77,7 @@ class SceneIndex:
     labels: np.ndarray
     track_ids: np.ndarray
     visibility: np.ndarray
-    lidar_points: np.ndarray
+    sensor_points: np.ndarray
     attributes: np.ndarray
     vehicle: np.ndarray
 
@@ -90,6 +92,12 @@ class SceneIndex:
     @property
     def split_names(self) -> dict[str, list[str]]:
         return json.loads(self.splits.item())
+
+
+def points_in(rows: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Returns how many points of lidar and radar lie in each box [A] int64, as the devkit counts; -1 = unknown."""
+    return np.array([row["num_lidar_pts"] + row.get("num_radar_pts", 0) if "num_lidar_pts" in row else -1
+                     for row in rows], np.int64)
 
 
 def texts(values: list[str]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bevkit.datasets.infos import CAMERAS, SceneIndex, texts
+from bevkit.datasets.infos import CAMERAS, SceneIndex, points_in, texts
 from bevkit.geometry import boxes as box_geometry
 from bevkit.geometry import rigid
 from bevkit.structures.classes import CLASSES
@@ -115,7 +115,7 @@ def _old_frame(info: Info) -> Info:
         velocity = np.asarray(info.get("gt_velocity", np.full((len(boxes), 2), np.nan)), float).reshape(-1, 2)
         tracks = info.get("instance_tokens", info.get("gt_ins_tokens"))
         frame["truth"] = dict(boxes=boxes, velocity=velocity, names=[str(name) for name in info["gt_names"]],
-                              points=np.asarray(info.get("num_lidar_pts", np.full(len(boxes), -1)), np.int64),
+                              points=_points(info, len(boxes)),
                               tracks=None if tracks is None else [str(token) for token in tracks])
     return frame
 
@@ -136,8 +136,15 @@ def _modern_frame(info: Info, categories: dict[int, str]) -> Info:
             boxes=np.array([row["bbox_3d"] for row in rows], float).reshape(-1, 7),
             velocity=np.array([row.get("velocity", (np.nan, np.nan)) for row in rows], float).reshape(-1, 2),
             names=[categories.get(row["bbox_label_3d"], "") for row in rows],
-            points=np.array([row.get("num_lidar_pts", -1) for row in rows], np.int64), tracks=None)
+            points=points_in(rows), tracks=None)
     return frame
+
+
+def _points(info: Info, count: int) -> np.ndarray:
+    """Returns how many points of lidar and radar lie in each of so many boxes; -1 = unknown."""
+    if "num_lidar_pts" not in info:
+        return np.full(count, -1)
+    return np.asarray(info["num_lidar_pts"], np.int64) + np.asarray(info.get("num_radar_pts", 0), np.int64)
 
 
 def _pose(quaternion: Any, translation: Any) -> np.ndarray:
@@ -236,6 +243,6 @@ def _boxes(frames: list[Info], wide: bool) -> dict[str, np.ndarray]:
         velocities=(turn[:, :3, :3] @ velocity[..., None])[:, :2, 0].numpy(),
         labels=np.array([CLASSES.index(name) if name in CLASSES else -1 for name in names], np.int64),
         track_ids=np.array([number[token] for token in tokens] if tracked else [-1] * whole, np.int64),
-        visibility=np.zeros(whole, np.int64), lidar_points=np.concatenate([truth["points"] for truth in truths]),
+        visibility=np.zeros(whole, np.int64), sensor_points=np.concatenate([truth["points"] for truth in truths]),
         attributes=np.full(whole, -1, np.int64),
         vehicle=np.array([name in VEHICLES or name.startswith("vehicle") for name in names], bool))

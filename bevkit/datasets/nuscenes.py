@@ -156,10 +156,10 @@ class NuScenesClips(Dataset[BEVClip]):
         self._epoch.fill_(epoch)
 
     def class_presence(self) -> np.ndarray:
-        """Says which of K classes the present frame of each of L clips shows, with a lidar point on it: [L K] bool."""
+        """Says which of K classes the present frame of each of L clips shows, lidar or radar on it: [L K] bool."""
         found = np.zeros((len(self.index.tokens), len(CLASSES)), bool)
         keyframes = np.repeat(np.arange(len(found)), np.diff(self.index.box_start))
-        counted = (self.index.labels >= 0) & (self.index.lidar_points != 0)
+        counted = (self.index.labels >= 0) & (self.index.sensor_points != 0)
         found[keyframes[counted], self.index.labels[counted]] = True
         return found[self.windows[:, self.past - 1]]
 

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from bevkit.datasets.infos import CAMERAS, TABLES, SceneIndex, texts
+from bevkit.datasets.infos import CAMERAS, TABLES, SceneIndex, points_in, texts
 from bevkit.geometry import rigid
 from bevkit.structures.classes import ATTRIBUTES, CLASSES
 
@@ -216,7 +216,7 @@ def _boxes(tables: Tables, samples: list[Row], global_from_ego: np.ndarray,
         # Some real rows have '' for a visibility token: unknown.
         visibility=np.array([int(row["visibility_token"]) if row["visibility_token"].isdigit() else 0 for row in rows],
                             np.int64),
-        lidar_points=np.array([row.get("num_lidar_pts", -1) for row in rows], np.int64),
+        sensor_points=points_in(rows),
         attributes=_attribute_indices(tables, rows),
         vehicle=np.array([name.startswith("vehicle") for name in categories], bool))
 

@@ -49,10 +49,10 @@ def score_detections(dataset: Any, detect: Callable[[BEVClip], Detections3D]) ->
 def truth_as_detections(clip: BEVClip) -> Detections3D:
     """Returns the true boxes of the present as if a network had found them.
 
-    Boxes that no lidar point hit are left out: the official score knows them neither (unless a radar saw them).
+    Boxes that neither lidar nor radar hit are left out: the official score knows them neither.
     """
     boxes = clip.present.boxes
-    boxes = boxes[(boxes.labels >= 0) & (boxes.lidar_points != 0)]
+    boxes = boxes[(boxes.labels >= 0) & (boxes.sensor_points != 0)]
     return _told_apart(Detections3D(boxes, torch.ones(len(boxes))))
 
 

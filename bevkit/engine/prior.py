@@ -22,7 +22,7 @@ def fit_prior(dataset: Any, boxes_per_class: int = 50) -> Detections3D:
     anything from images must beat this.
     """
     truth = [dataset[index].present.boxes for index in range(len(dataset))]
-    parts = [_prior_of(label, [boxes[(boxes.labels == label) & (boxes.lidar_points != 0)] for boxes in truth],
+    parts = [_prior_of(label, [boxes[(boxes.labels == label) & (boxes.sensor_points != 0)] for boxes in truth],
                        boxes_per_class) for label in range(len(CLASSES))]
     boxes, scores = zip(*parts)
     fields = ("centers", "sizes", "yaws", "velocities", "labels")

@@ -61,7 +61,7 @@ class ForecastMetric(BaseMetric):
         for group, names in GROUPS.items():
             labels = torch.tensor([CLASSES.index(name) for name in names])
             inside = present.centers[:, :2].norm(dim=1) <= self.range
-            truth = torch.isin(present.labels, labels) & (present.lidar_points != 0) & inside
+            truth = torch.isin(present.labels, labels) & (present.sensor_points != 0) & inside
             chosen = torch.isin(found.boxes.labels.cpu(), labels) & (found.scores.cpu() > self.score)
             chosen &= found.boxes.centers[:, :2].cpu().norm(dim=1) <= self.range
             counts[group] = self.compare(present.centers[truth, :2].numpy(), future[truth].numpy(), *(

@@ -26,7 +26,7 @@ class Boxes3D(TensorFields):
         labels: [A] int64 class index, -1 = none of the classes.
         track_ids: [A] int64, the same object has the same number in every frame of a scene.
         visibility: [A] int64 nuScenes level 1 (0-40 %) .. 4 (80-100 %), 0 = unknown.
-        lidar_points: [A] int64 number of lidar points inside, -1 = unknown.
+        sensor_points: [A] int64 number of lidar and radar points inside, -1 = unknown.
         attributes: [A] int64 attribute index, -1 = none.
         vehicle: [A] bool, a road vehicle (category "vehicle.*" of nuScenes), whatever its class.
     """
@@ -38,7 +38,7 @@ class Boxes3D(TensorFields):
     labels: Tensor
     track_ids: Tensor
     visibility: Tensor
-    lidar_points: Tensor
+    sensor_points: Tensor
     attributes: Tensor
     vehicle: Tensor
 
@@ -46,7 +46,7 @@ class Boxes3D(TensorFields):
         axes = expect("boxes.centers", self.centers, "A 3")
         expect("boxes.sizes", self.sizes, "A 3", axes)
         expect("boxes.velocities", self.velocities, "A 2", axes)
-        for name in ("yaws", "labels", "track_ids", "visibility", "lidar_points", "attributes", "vehicle"):
+        for name in ("yaws", "labels", "track_ids", "visibility", "sensor_points", "attributes", "vehicle"):
             expect(f"boxes.{name}", getattr(self, name), "A", axes)
 
     def __len__(self) -> int:

@@ -74,5 +74,5 @@ def _write_scene(tables: dict[str, list[dict]], root: Path, scene: str, count: i
             tables["sample_annotation"].append(dict(
                 token=f"{token}-{i}", sample_token=sample, instance_token=token, visibility_token="" if car else "3",
                 attribute_tokens=[] if car else ["att0"], translation=[110 + 2.0 * i, 50 + 3.0 * car, 1.0],
-                size=[2.0, 4.5, 1.6], rotation=yaw_quaternion(0.2 * car), num_lidar_pts=5,
+                size=[2.0, 4.5, 1.6], rotation=yaw_quaternion(0.2 * car), num_lidar_pts=5, num_radar_pts=car,
                 prev=f"{token}-{i - 1}" if i else "", next=f"{token}-{i + 1}" if i + 1 < count else ""))

@@ -167,7 +167,7 @@ def old_infos(index: SceneIndex, wide: bool) -> dict:
             lidar2ego_rotation=quaternion(ego_from_lidar[:3, :3]), lidar2ego_translation=ego_from_lidar[:3, 3].tolist(),
             ego2global_rotation=quaternion(index.global_from_ego[i, :3, :3]),
             ego2global_translation=index.global_from_ego[i, :3, 3].tolist(), gt_boxes=boxes, gt_velocity=velocity,
-            gt_names=np.array(names(index, i)), num_lidar_pts=index.lidar_points[slice(*index.box_start[i:i + 2])],
+            gt_names=np.array(names(index, i)), num_lidar_pts=index.sensor_points[slice(*index.box_start[i:i + 2])],
             valid_flag=np.ones(len(boxes), bool), sweeps=[]))
     return dict(infos=rows[::-1], metadata=dict(version=VERSION))
 
@@ -199,8 +199,8 @@ def test_info_files_tell_what_the_tables_tell(tiny, kind, protocol):
     content = modern_infos(index) if kind == "modern" else old_infos(index, kind == "wide")
     path.write_bytes(pickle.dumps(content, protocol))
     found = read_infos(path)
-    for name in ("tokens", "scene_start", "timestamps", "image_paths", "cameras", "labels", "box_start", "lidar_points",
-                 "vehicle"):
+    for name in ("tokens", "scene_start", "timestamps", "image_paths", "cameras", "labels", "box_start",
+                 "sensor_points", "vehicle"):
         assert np.array_equal(getattr(found, name), getattr(index, name)), name
     assert found.scene_names == [f"from-{scene}"[:13] for scene in index.scene_names]
     for name in ("global_from_ego", "intrinsics", "ego_from_camera", "centers", "sizes"):

@@ -55,7 +55,8 @@ def test_boxes_equal_the_devkits(devkit):
             assert index.labels[j] == (-1 if name is None else CLASSES.index(name))
             assert index.vehicle[j] == ("vehicle" in row["category_name"])
             assert database.instance[index.track_ids[j] - 1]["token"] == row["instance_token"]
-            assert index.lidar_points[j] == row["num_lidar_pts"] and index.visibility[j] == 0
+            assert index.sensor_points[j] == row["num_lidar_pts"] + row["num_radar_pts"]
+            assert index.visibility[j] == 0
             named = [database.get("attribute", token)["name"] for token in row["attribute_tokens"]]
             assert index.attributes[j] == (ATTRIBUTES.index(named[0]) if named else -1)
 

@@ -66,7 +66,7 @@ def test_classes_of_a_data_set(tmp_path):
     assert present.shape == (len(dataset), len(CLASSES))
     for row, clip in zip(present, dataset, strict=True):
         boxes = clip.present.boxes
-        assert set(np.flatnonzero(row)) == set(boxes.labels[(boxes.labels >= 0) & (boxes.lidar_points != 0)].tolist())
+        assert set(np.flatnonzero(row)) == set(boxes.labels[(boxes.labels >= 0) & (boxes.sensor_points != 0)].tolist())
     assert present.any()
     sampler = ClassBalancedSampler(dataset, seed=0)
     assert len(sampler) > 0 and max(draw.index for draw in sampler) < len(dataset)

@@ -59,4 +59,4 @@ def instances(boxes: Boxes3D) -> list[dict[str, Any]]:
     return [dict(bbox_3d=row, bbox_label_3d=CATEGORIES.index(CLASSES[label]), velocity=velocity,
                  bbox_3d_isvalid=points > 0, num_lidar_pts=points, num_radar_pts=0)
             for row, label, velocity, points in zip(rows.tolist(), boxes.labels.tolist(), boxes.velocities.tolist(),
-                                                    boxes.lidar_points.tolist())]
+                                                    boxes.sensor_points.tolist())]

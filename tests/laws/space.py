@@ -42,7 +42,7 @@ def random_boxes(seed: int, count: int = 20) -> Boxes3D:
     whole = torch.arange(count)
     return Boxes3D(centers=uniform[:, :3] * 40 - 20, sizes=uniform[:, 3:6] * 4 + 0.5, yaws=uniform[:, 6] * 6 - 3,
                    velocities=uniform[:, 7:] * 20 - 10, labels=whole % 10, track_ids=whole, visibility=whole % 5,
-                   lidar_points=whole - 1, attributes=whole % 8, vehicle=whole % 2 == 0)
+                   sensor_points=whole - 1, attributes=whole % 8, vehicle=whole % 2 == 0)
 
 
 def same_angle(a: Tensor, b: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def test_truth_comes_back(coder):
 @pytest.mark.parametrize("coder", CODERS)
 def test_who_is_not_learned(coder):
     truth = scene(6)
-    truth.labels[0], truth.lidar_points[1], truth.lidar_points[2] = -1, 0, 5
+    truth.labels[0], truth.sensor_points[1], truth.sensor_points[2] = -1, 0, 5
     truth.centers[3, 0] = 45.0  # off the grid
     found = there_and_back(coder, truth)
     assert sorted(found.boxes.labels.tolist()) == [2, 4, 5]

@@ -37,7 +37,7 @@ def boxes_of(rows, tokens, visibility, numbers, order, tracks):
                    velocities=torch.zeros(len(rows), 2, dtype=torch.float64),
                    labels=torch.tensor([CLASSES.index(name) for name in names], dtype=torch.int64),
                    track_ids=torch.tensor([tracks.setdefault(token, len(tracks) + 100) for token in tokens]),
-                   visibility=torch.tensor(visibility), lidar_points=whole - 1, attributes=whole - 1,
+                   visibility=torch.tensor(visibility), sensor_points=whole - 1, attributes=whole - 1,
                    vehicle=torch.tensor([name in VEHICLES for name in names], dtype=torch.bool))
 
 

@@ -30,7 +30,7 @@ def boxes_of(rows: list[dict], ego_from_global: torch.Tensor, tracks: dict[str, 
         centers=boxes[:, :3, 3], sizes=torch.tensor([row["size"] for row in rows], dtype=torch.float64)[:, [1, 0, 2]],
         yaws=rigid.yaw_of(boxes), velocities=torch.zeros(count, 2, dtype=torch.float64), labels=whole,
         track_ids=torch.tensor([tracks.setdefault(row["instance_token"], len(tracks) + 100) for row in rows]),
-        visibility=torch.tensor([int(row["visibility_token"]) for row in rows]), lidar_points=whole, attributes=whole,
+        visibility=torch.tensor([int(row["visibility_token"]) for row in rows]), sensor_points=whole, attributes=whole,
         vehicle=torch.tensor(["vehicle" in row["category_name"] for row in rows]))
 
 

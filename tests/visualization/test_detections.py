@@ -49,7 +49,7 @@ def test_a_clip_without_truth(make_clip: Callable[..., BEVClip], grid: BEVGrid) 
 def test_predict_draws_boxes(make_clip: Callable[..., BEVClip], grid: BEVGrid, tmp_path: Path) -> None:
     clip = make_clip()
     dataset = Clips(replace(clip, frames=tuple(replace(frame, boxes=replace(
-        frame.boxes, lidar_points=torch.full((2,), 5))) for frame in clip.frames)))
+        frame.boxes, sensor_points=torch.full((2,), 5))) for frame in clip.frames)))
     found = Detections3D(boxes_at((8.0, 4.0), (9.0, -9.0), (-3.0, 3.0)), torch.tensor([0.9, 0.8, 0.1]))
     model = SimpleNamespace(grid=grid, predict=lambda batch: [found])
     figures, rows = predict.draw_scene("scene-0001", dataset, [0, 1], model, None, tmp_path)

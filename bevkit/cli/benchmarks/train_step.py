@@ -103,7 +103,7 @@ def random_batch(model: Any, batch_size: int, cameras: int, image_size: tuple[in
     whole = torch.zeros(1, dtype=torch.int64)
     center, size = torch.tensor([[[5.0, 2.0, 0.8]], [[4.5, 1.9, 1.6]]], dtype=torch.float64)
     car = Boxes3D(center, size, torch.zeros(1).double(), torch.zeros(1, 2).double(), labels=whole, track_ids=whole,
-                  visibility=whole, lidar_points=whole + 9, attributes=whole, vehicle=~whole.bool())
+                  visibility=whole, sensor_points=whole + 9, attributes=whole, vehicle=~whole.bool())
     frames = (BEVFrame(torch.eye(4, dtype=torch.float64), 0.0, car),) * (model.instants + 1 + future)
     targets = model.head.coder.encode(BEVClip(frames, model.instants + 1))
     rig = CameraRig.stack([clip.rig[0]] * batch_size)

@@ -10,16 +10,16 @@ from bevkit.structures import BEVClip, Boxes3D, Detections3D
 Range = tuple[float, float, float, float, float, float]  # x, y, z low, then x, y, z high, metres
 
 
-def visible_truth(clip: BEVClip, min_lidar_points: int) -> Boxes3D:
-    """Returns the present boxes of a clip that have a class and that a lidar saw.
+def visible_truth(clip: BEVClip, min_sensor_points: int) -> Boxes3D:
+    """Returns the present boxes of a clip that have a class and that lidar or radar saw.
 
-    A box without a single lidar point counts neither in the authors' training nor in the official score; where the
+    A box without a single point of either counts neither in the authors' training nor in the official score; where the
     number of points is unknown (-1) the box stays.
     """
     boxes = clip.present.boxes
     if boxes is None:
         raise ValueError("coder: expected boxes in the present frame, got none; use a split with annotations")
-    seen = (boxes.lidar_points < 0) | (boxes.lidar_points >= min_lidar_points)
+    seen = (boxes.sensor_points < 0) | (boxes.sensor_points >= min_sensor_points)
     return boxes[(boxes.labels >= 0) & seen]
 
 

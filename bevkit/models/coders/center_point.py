@@ -88,7 +88,8 @@ class CenterPointCoder:
         center_range: (x, y, z low, x, y, z high) metres; boxes with centres outside are dropped.
         min_overlap, min_radius: how wide peaks are drawn (`gaussian_radius`), and the least radius in cells.
         max_truth: room for true boxes of a task in the targets of a sample.
-        min_lidar_points: true boxes with fewer are not learned, as the authors do; unknown numbers count as enough.
+        min_sensor_points: true boxes with fewer points of lidar and radar are not learned, as the authors do; unknown
+            numbers count as enough.
         indexing: ``"floor"`` puts a centre into its cell; ``"truncate"``, as in the authors' code, also takes centres
             up to a cell below the low edges into the first cells.
     """
@@ -97,7 +98,7 @@ class CenterPointCoder:
                  nms: Mapping[str, Any] | Sequence[Mapping[str, Any]] = CIRCLES, max_peaks: int = 500,
                  max_boxes: int = 83, max_before_nms: int = 1000, score_threshold: float = 0.1,
                  center_range: Range = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0), min_overlap: float = 0.1,
-                 min_radius: int = 2, max_truth: int = 500, min_lidar_points: int = 1,
+                 min_radius: int = 2, max_truth: int = 500, min_sensor_points: int = 1,
                  indexing: str = "floor") -> None:
         if indexing not in ("floor", "truncate"):
             raise ValueError(f"indexing: expected floor or truncate, got {indexing!r}")
@@ -108,7 +109,7 @@ class CenterPointCoder:
         self.max_peaks, self.max_boxes, self.max_before_nms = max_peaks, max_boxes, max_before_nms
         self.score_threshold, self.center_range = score_threshold, center_range
         self.min_overlap, self.min_radius, self.indexing = min_overlap, min_radius, indexing
-        self.max_truth, self.min_lidar_points = max_truth, min_lidar_points
+        self.max_truth, self.min_sensor_points = max_truth, min_sensor_points
 
     # ---- truth -> maps ---------------------------------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class CenterPointCoder:
             heatmap [K Y X] float32; and per task and slot: codes [G M 10] float32 (offset, height, log size, sin and
             cos of the heading, velocity; NaN = unknown), cells [G M] int64 (row * X + column), used [G M] bool.
         """
-        return self._encode_boxes(visible_truth(clip, self.min_lidar_points))[0]
+        return self._encode_boxes(visible_truth(clip, self.min_sensor_points))[0]
 
     def _encode_boxes(self, truth: Boxes3D) -> tuple[dict[str, Tensor], Tensor]:
         """Returns the targets, and which box stands in each slot: [G M] int64, -1 = none."""

@@ -52,7 +52,7 @@ class ForecastCoder(CenterPointCoder):
         if len(future) < self.steps:
             raise ValueError(f"ForecastCoder: expected clips with {self.steps} future keyframes, got {len(future)}; "
                              f"set the data set's future={self.steps} (and at_scene_end='unknown')")
-        truth = visible_truth(clip, self.min_lidar_points)
+        truth = visible_truth(clip, self.min_sensor_points)
         targets, slots = self._encode_boxes(truth)
         paths = true_paths(truth, clip.present.global_from_ego, [frame.boxes for frame in future],
                            torch.stack([frame.global_from_ego for frame in future]))

@@ -54,22 +54,23 @@ class QueryBoxCoder:
         relax_threshold: where a threshold leaves no box of a sample, lower it by a tenth until one passes, as the
             authors of DETR3D and BEVFormer do; below 0.01 all pass.
         max_truth: room for true boxes in the targets of a sample; the farthest beyond it are left out.
-        min_lidar_points: true boxes with fewer are not learned, as the authors do; unknown numbers count as enough.
+        min_sensor_points: true boxes with fewer points of lidar and radar are not learned, as the authors do; unknown
+            numbers count as enough.
     """
 
     def __init__(self, grid: BEVGrid | None = None, classes: Sequence[str] = CLASSES, max_boxes: int = 300,
                  score_threshold: float | None = None, center_range: Range = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0),
-                 relax_threshold: bool = False, max_truth: int = 256, min_lidar_points: int = 1) -> None:
+                 relax_threshold: bool = False, max_truth: int = 256, min_sensor_points: int = 1) -> None:
         self.grid = grid
         self.classes = tuple(classes)
         self.labels = torch.tensor(class_indices(self.classes, "QueryBoxCoder.classes"))
         self.max_boxes, self.score_threshold, self.relax_threshold = max_boxes, score_threshold, relax_threshold
-        self.center_range, self.max_truth, self.min_lidar_points = center_range, max_truth, min_lidar_points
+        self.center_range, self.max_truth, self.min_sensor_points = center_range, max_truth, min_sensor_points
 
     def encode(self, clip: BEVClip) -> dict[str, Tensor]:
         """Returns boxes [A 9] float32 (x, y, z, l, w, h, yaw, vx, vy; NaN = unknown) and labels [A] int64, the place of
         the class among ``classes``, -1 where there is no box; A is ``max_truth``."""
-        truth = visible_truth(clip, self.min_lidar_points)
+        truth = visible_truth(clip, self.min_sensor_points)
         centers = truth.centers
         truth = truth[self.grid.contains(centers[:, :2]) if self.grid else inside(centers, self.center_range)]
         channel = torch.full((len(CLASSES),), -1)
