@@ -65,7 +65,7 @@ def test_a_scene_is_streamed_in_every_way(name: str, small_world: Path, tmp_path
     drill = tool("stream_drill")
     monkeypatch.setattr(sys, "argv", ["stream_drill", str(ROOT / "configs" / "tiny" / f"{name}.py"), "--dataroot",
                                       str(small_world), "--instants", "10", "--json", str(tmp_path / "drill.json")])
-    drill.main()
+    assert drill.main() == 0
     found = json.loads((tmp_path / "drill.json").read_text())
     assert found["keyframes"] > 3 and len(found["memory"]) == 10 and max(found["errors"].values()) < 1e-4
 
@@ -91,3 +91,12 @@ def test_heads_are_compared_behind_one_models_maps(small_world: Path, tmp_path: 
     later = load_model(load_config(config), tmp_path / "out" / "powerbev.pth").state_dict()
     steps = {name: int(value) for name, value in later.items() if name.startswith("head.") and "num_batches" in name}
     assert steps and set(steps.values()) == {4}
+    assert len(list((tmp_path / "maps").glob("*.npy"))) == 2  # of both places, made once
+
+
+def test_heads_that_cannot_be_compared_are_refused():
+    heads, config = tool("future_heads"), load_config(str(ROOT / "configs" / "tiny" / "powerbev.py"))
+    other = load_config(str(ROOT / "configs" / "tiny" / "powerbev.py"), ["model.grid.x=(-24.0, 24.0, 1.0)"])
+    heads.expect_alike(config, config, "same.py")
+    with pytest.raises(ValueError, match=r"model.grid: expected .* in other.py, .*got .*24.0"):
+        heads.expect_alike(config, other, "other.py")

@@ -50,6 +50,16 @@ def begin(cfg: Any, checkpoint: str) -> DenseBEV:
     return model
 
 
+def expect_alike(kept: Any, cfg: Any, path: str) -> None:
+    """Raises ValueError where a config sees another part of the world than kept maps show, or otherwise."""
+    for name, of in (("model.grid", lambda each: each.model.grid),
+                     ("model.level_ego", lambda each: each.model.get("level_ego", False)),
+                     ("test_dataloader.dataset.images", lambda each: each.test_dataloader.dataset.images)):
+        want, got = of(kept), of(cfg)
+        if want != got:
+            raise ValueError(f"{name}: expected {want} in {path}, as in the config whose maps are kept, got {got}")
+
+
 def train(model: DenseBEV, maps: KeptMaps, clips: NuScenesClips, cfg: Any, args: argparse.Namespace) -> None:
     """Trains all behind the kept maps: the config's optimiser and gradient norm, one cycle, bfloat16."""
     model.train()
@@ -99,9 +109,15 @@ def main() -> None:
     cfg = resolve(load_config(args.config))
     maps = {place: keep_maps(cfg, args, place) for place in (args.train, args.held_out)}
     found: dict[str, Any] = dict(machine=machine(), arguments={name: str(value) for name, value in vars(args).items()})
+    stems = [Path(path).stem for path in args.heads]
+    if len(set(stems)) < len(stems):
+        raise ValueError(f"--heads: expected configs of different file names, after which checkpoints are named, got "
+                         f"{', '.join(args.heads)}; run them one after the other, each with its own --out")
     args.out.mkdir(parents=True, exist_ok=True)
+    kept = cfg
     for path in args.heads:
         cfg, name, started = resolve(load_config(path)), Path(path).stem, time.monotonic()
+        expect_alike(kept, cfg, path)
         torch.manual_seed(args.seed)
         model = begin(cfg, args.checkpoint)
         if args.go_on:

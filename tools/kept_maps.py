@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,15 @@ class KeptMaps:
 def keep_maps(cfg: Any, args: argparse.Namespace, place: str, batch: int = 4) -> KeptMaps:
     """Returns the maps that a detector (``args.checkpoint``) makes of all keyframes of a place; made once, then read.
 
-    The file in ``args.kept`` is named after config, weights and place: those of another are never taken.
+    The file in ``args.kept`` is named after what the config says, the weights and the keyframes: those of another model
+    or world are never taken.
     """
-    stated = (args.config, Path(args.checkpoint).read_bytes(), place)
-    path = args.kept / (hashlib.sha256(repr(stated).encode()).hexdigest()[:16] + ".npy")
     dataset = single_frames(place, cfg)
+    said = json.dumps((cfg.model, cfg.test_dataloader.dataset.images), sort_keys=True, default=str).encode()
+    digest = hashlib.sha256(said + Path(args.checkpoint).read_bytes())
+    for part in (dataset.index.tokens, dataset.index.global_from_ego, dataset.windows):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    path = args.kept / f"{digest.hexdigest()[:16]}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part, model = path.with_suffix(".part.npy"), load_model(cfg, args.checkpoint)

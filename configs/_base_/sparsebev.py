@@ -2,7 +2,8 @@
 
 Training as published: AdamW 2e-4 at a global batch of 8, a tenth of the rate for backbone and sampling offsets, weight
 decay 0.01, cosine to zero over 24 epochs after 500 steps of warm-up, gradient norm 35, half precision (``--amp``),
-batch norms of the backbone at rest and its first stage frozen, images covered by a lattice. That wants a trained one:
+batch norms of the backbone at rest and its first stage frozen, images covered by a lattice; past frames are keyframes,
+where the authors draw four to eight camera sweeps between two. The backbone wants trained weights:
 ``--set model.image_encoder.backbone.pretrained=True`` (ImageNet; the authors: nuImages) or ``checkpoint=FILE``. Where
 eight frames do not fit, compute layers anew for their gradients (``model.head.checkpointing=True
 model.image_encoder.backbone.checkpointing=True``), or set ``model.frames_in_graph=1``.
