@@ -28,7 +28,7 @@ class ImagePlan:
     Attributes:
         source: (height, width) of the raw image.
         resized: (height, width) after the resize.
-        corner: (left, top) of the crop window in the resized image; outside of it is black.
+        corner: (left, top) of the crop window in the resized image.
         size: (height, width) of the crop window and of the result.
         flip: mirror left and right.
         angle: degrees, counter-clockwise as seen.
@@ -93,11 +93,13 @@ class ImageLoader:
             by 0.4 on average from those of a full decode, as libjpeg filters by frequency. Never used with ``"pil"``.
         pixel_origin: ``"centre"``: pixel (0, 0) is the centre of the upper left pixel and resizing by s moves u to
             (u + 0.5) s - 0.5. ``"corner"``: the plain scaling u s of FIERY's and PowerBEV's intrinsics.
+        fill: RGB of what lies outside of the image.
     """
 
     def __init__(self, size: Sequence[int] | None = None, zoom: Range = 1.0,
                  crop: tuple[Range, Range] = (0.5, 1.0), flip: float = 0.0, rotate: Range = 0.0,
-                 interpolation: str = "bilinear", reduced: bool = True, pixel_origin: str = "centre") -> None:
+                 interpolation: str = "bilinear", reduced: bool = True, pixel_origin: str = "centre",
+                 fill: Sequence[int] = (0, 0, 0)) -> None:
         _choice("interpolation", interpolation, ("bilinear", "pil"))
         _choice("pixel_origin", pixel_origin, ("centre", "corner"))
         if not 0 <= flip <= 1:
@@ -113,6 +115,9 @@ class ImageLoader:
         self.interpolation = interpolation
         self.reduced = reduced and interpolation != "pil"
         self.pixel_origin = pixel_origin
+        if len(fill) != 3 or not all(0 <= value <= 255 for value in fill):
+            raise ValueError(f"ImageLoader: expected fill = three numbers of 0..255, got {fill}")
+        self.fill = tuple(fill)
 
     def sample(self, cameras: int, rng: np.random.Generator) -> np.ndarray:
         """Draws (zoom, crop across, crop down, flip, angle) for each camera: [N 5]."""
@@ -148,10 +153,10 @@ class ImageLoader:
         images = np.empty((len(paths), 3, height, width), np.uint8)
         for planes, path, plan in zip(images, paths, plans, strict=True):
             if self.interpolation == "pil":
-                planes[:] = finish(resize_pil(decode_pil(path, plan.source), plan.resized), plan)
+                planes[:] = finish(resize_pil(decode_pil(path, plan.source), plan.resized), plan, self.fill)
             else:
                 picture = decode(path, plan.source, reduction(plan) if self.reduced else 1)
-                planes[:] = finish(resize(picture, plan.resized), plan)[::-1]  # OpenCV decodes to BGR
+                planes[:] = finish(resize(picture, plan.resized), plan, self.fill[::-1])[::-1]  # OpenCV decodes to BGR
         return torch.from_numpy(images)
 
 
@@ -197,16 +202,18 @@ def resize_pil(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(resized).transpose(2, 0, 1)
 
 
-def finish(planes: np.ndarray, plan: ImagePlan) -> np.ndarray:
-    """Crops, mirrors and turns a resized image [3 h' w'] to [3 h w]; black comes from outside."""
+def finish(planes: np.ndarray, plan: ImagePlan, fill: Sequence[int] = (0, 0, 0)) -> np.ndarray:
+    """Crops, mirrors and turns a resized image [3 h' w'] to [3 h w]; the colour ``fill`` comes from outside."""
     height, width = plan.size
     if plan.angle:
         matrix = _centred(plan.after_resize())[:2]
-        return np.stack([cv2.warpAffine(np.ascontiguousarray(plane), matrix, (width, height)) for plane in planes])
+        return np.stack([cv2.warpAffine(np.ascontiguousarray(plane), matrix, (width, height), borderValue=value)
+                         for plane, value in zip(planes, fill)])
     left, top = plan.corner
     window = planes[:, max(top, 0):max(top + height, 0), max(left, 0):max(left + width, 0)]
     if window.shape[1:] != plan.size:
-        whole = np.zeros((3, height, width), np.uint8)
+        whole = np.empty((3, height, width), np.uint8)
+        whole[:] = np.reshape(fill, (3, 1, 1))
         row, column = max(-top, 0), max(-left, 0)
         whole[:, row:row + window.shape[1], column:column + window.shape[2]] = window
         window = whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 from bevkit.datasets.nuscenes import NuScenesClips
+from bevkit.structures.classes import CLASSES, class_indices
 
 
 class Draw(NamedTuple):
@@ -31,14 +32,16 @@ class ClassBalancedSampler(Sampler[Draw]):
 
     Args:
         dataset: says by ``class_presence()`` which classes are where.
+        classes: names of those that are balanced; all by default.
         shuffle: mix the classes; False leaves one behind the other.
         seed: of what is random; None takes the same random one in every process.
     """
 
     start = 0  # so many of the first draws of one epoch are left out, as `ResumableSampler` has it
 
-    def __init__(self, dataset: NuScenesClips, shuffle: bool = True, seed: int | None = None) -> None:
-        present = dataset.class_presence()  # [L K]
+    def __init__(self, dataset: NuScenesClips, shuffle: bool = True, seed: int | None = None,
+                 classes: Sequence[str] = CLASSES) -> None:
+        present = dataset.class_presence()[:, class_indices(list(classes), "ClassBalancedSampler.classes")]  # [L K]
         self.clips = [np.flatnonzero(column) for column in present.T if column.any()]
         if not self.clips:
             raise ValueError("ClassBalancedSampler: expected boxes of some class, got a data set without any; "

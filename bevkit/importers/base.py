@@ -16,6 +16,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 # Training frameworks store their own objects beside the weights. These are read as empty stand-ins; theirs never run.
 _STAND_IN_MODULES = ("pytorch_lightning", "lightning", "lightning_fabric", "yacs", "omegaconf", "argparse")
+_STAND_INS = ("types.SimpleNamespace",)  # single objects; of their modules others are refused
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         foreign = get_unsafe_globals_in_checkpoint(path)
     except (ValueError, RuntimeError, pickle.UnpicklingError):
         foreign = []  # the older file format; the reader below says what is wrong, if anything
-    refused = [name for name in foreign if name.split(".")[0] not in _STAND_IN_MODULES]
+    refused = [name for name in foreign if name.split(".")[0] not in _STAND_IN_MODULES and name not in _STAND_INS]
     if refused:
         raise ValueError(f"checkpoint: {path} holds {', '.join(refused)}, which could run code; save the weights alone "
                          "where you trust it: torch.save(torch.load(SRC, weights_only=False)['state_dict'], OUT)")
@@ -197,7 +198,8 @@ def _unmet(options: Mapping[str, Any], model: nn.Module) -> dict[str, tuple[Any,
         for word in name.split("."):
             found = getattr(found, word, needed)
         if isinstance(found, Tensor):  # [3 2] bounds, said as six numbers: all that is low, then all that is high
-            found = tuple(round(value, 4) for value in found.T.flatten().tolist())
+            numbers = found.T if found.dim() == 2 else found
+            found = tuple(round(value, 4) for value in numbers.flatten().tolist())
         if found != needed:
             unmet[name] = (found, needed)
     return unmet

@@ -18,9 +18,21 @@ _GATES = {r"{}_mlp\.fc1": "embed.0", r"{}_mlp\.fc2": "embed.2", r"{}_se\.conv_re
 _PYRAMID = {r"global_avg_pool\.1": "whole.0", r"global_avg_pool\.2": "whole.1", "conv1": "join.0", "bn1": "join.1"}
 
 
+# These authors read red, green, blue, turn them round, and normalise blue as red: said in our order of colours.
+COLOURS: dict[str, Any] = {"data_preprocessor.mean": (103.53, 116.28, 123.675),
+                           "data_preprocessor.std": (57.375, 57.12, 58.395)}
+
+
+def backbone_rules(prefix: str) -> list[Rule]:
+    """Rules of a ResNet backbone (timm has OpenMMLab's names) that saw blue, green, red (`COLOURS`)."""
+    new = "image_encoder.backbone.model."
+    return [Rule(prefix + r"conv1\.weight", new + "conv1.weight", lambda weight: weight.flip(1)),
+            Rule(prefix + r"(.+)", new + r"\1")]
+
+
 def image_rules(prefix: str = PREFIX) -> list[Rule]:
-    """Rules of a ResNet backbone (timm has OpenMMLab's names) and SECOND's neck."""
-    return [Rule(prefix + r"img_backbone\.(.+)", r"image_encoder.backbone.model.\1"),
+    """Rules of the backbone and SECOND's neck."""
+    return [*backbone_rules(prefix + r"img_backbone\."),
             Rule(prefix + r"img_neck\.deblocks\.(.+)", r"image_encoder.neck.levels.\1")]
 
 
@@ -98,5 +110,5 @@ def translate_bevdepth(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         target: entries of the bevkit model.
     """
     options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
-               "images.pixel_origin": "corner"}
+               "images.pixel_origin": "corner", **COLOURS}
     return translate(state, bevdepth_rules(state), options)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
-from bevkit.importers.bevdepth import depth_net_rules
+from bevkit.importers.bevdepth import COLOURS, backbone_rules, depth_net_rules
 from bevkit.importers.centerpoint import center_head_rules
 
 _BUFFERS = "the configured grid and cameras stay; a checkpoint never changes them"
@@ -47,7 +47,7 @@ def bevdet_rules(target: Mapping[str, Any]) -> tuple[list[Rule], dict[str, Any]]
     deformable = any(".deformable." in name for name in target)
     rules = [
         Rule(view + r"(frustum|grid_.+|dx|bx|nx)", None, reason=_BUFFERS),
-        Rule(r"img_backbone\.(.+)", r"image_encoder.backbone.model.\1"),
+        *backbone_rules(r"img_backbone\."),
         *image_neck_rules(r"img_neck\.", "image_encoder.neck."),
         Rule(view + r"depth_net\.(weight|bias)", r"view_transformer.depth_net.\1"),
         *depth_net_rules(view + r"depth_net\.", deformable=deformable),
@@ -57,7 +57,7 @@ def bevdet_rules(target: Mapping[str, Any]) -> tuple[list[Rule], dict[str, Any]]
         *center_head_rules(r"pts_bbox_head\."),
     ]
     options: dict[str, Any] = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
-                               "images.pixel_origin": "corner"}
+                               "images.pixel_origin": "corner", **COLOURS}
     if any(name.startswith("frame_encoder.") for name in target):  # BEVDet4D
         options |= {"temporal.warp": "low_edge", "temporal.order": "newest_first", "temporal.ego_motion": False}
     return rules, options

@@ -86,10 +86,12 @@ def encoder_rules(target: Mapping[str, Any], turned: bool) -> list[Rule]:
     def flipped_half(rows: Tensor) -> Tensor:
         return first_half(rows.flip(0))
 
+    levels = len(target.get(VIEW + "level_embedding", ())) or None
     position = HEAD + r"positional_encoding\."
     return [*rules,
             Rule(TRANSFORMER + "cams_embeds", VIEW + "camera_embedding"),
-            Rule(TRANSFORMER + "level_embeds", VIEW + "level_embedding"),
+            # The authors make four rows whatever their pyramid has, and read the first ones.
+            Rule(TRANSFORMER + "level_embeds", VIEW + "level_embedding", lambda rows: rows[:levels]),
             Rule(TRANSFORMER + r"can_bus_mlp\.norm\.(.+)", VIEW + r"motion.4.\1"),
             Rule(TRANSFORMER + r"can_bus_mlp\.(.+)", VIEW + r"motion.\1"),
             Rule(HEAD + r"bev_embedding\.weight", VIEW + "cells", cells if turned else None),

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
-from bevkit.importers.bevdepth import depth_net_rules
+from bevkit.importers.bevdepth import COLOURS, backbone_rules, depth_net_rules
 from bevkit.importers.bevformer import attention_rules, first_half, image_rules, layer_rules, second_half
 
 VIEW = "view_transformer."
@@ -24,6 +24,7 @@ def translate_fbbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> T
     backward = r"backward_projection\."
     layers = backward + r"transformer\.encoder\.layers\."
     rules = [
+        *backbone_rules(r"img_backbone\."),
         *image_rules(),
         *depth_net_rules(r"depth_net\.", VIEW + "lift.depth_net.", deformable=False),
         Rule(r"forward_projection\.(dx|bx|nx|frustum)", None, reason="the configured grid and cameras stay"),
@@ -44,7 +45,7 @@ def translate_fbbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> T
                   *layer_rules(old, new)]
     options = {"temporal.low_edge": True} if any(name.startswith("temporal.") for name in target) else {}
     options |= {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
-               "view_transformer.pixel_origin": "corner", "images.pixel_origin": "corner",
+               "view_transformer.pixel_origin": "corner", "images.pixel_origin": "corner", **COLOURS,
                "view_transformer.self_attention": "background", "view_transformer.blind_camera": "first_query"}
     return translate(state, rules, options)
 

@@ -40,7 +40,8 @@ def translate_hop(state: Mapping[str, Tensor], target: Mapping[str, Any]) -> Tra
         layers = sum(name.startswith(place + "predictor.decoders.0.") and name.endswith("norms.0.weight")
                      for name in target)
         rules += predictor_rules(r"history_decoder\.", place + "predictor.", layers)
-        rules += [replace(rule, name=rule.name and place + rule.name) for rule in center_head_rules(r"aux_bbox_head\.")]
+        rules += [replace(rule, name=rule.name and place + rule.name)
+                  for rule in center_head_rules(r"aux_bbox_head\.(?:0\.)?")]
     else:
         rules.append(Rule(r"(history_decoder|aux_bbox_head)\..+", None, reason="there in training only"))
     return translate(state, rules, options)

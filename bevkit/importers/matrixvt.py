@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bevkit.importers.base import Rule, Translation, translate
-from bevkit.importers.bevdepth import PREFIX, bevdepth_rules
+from bevkit.importers.bevdepth import COLOURS, PREFIX, bevdepth_rules
 
 
 def squeeze_rules(prefix: str = PREFIX) -> list[Rule]:
@@ -31,5 +31,5 @@ def translate_matrixvt(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
              *bevdepth_rules(state)]
     options = {"view_transformer.frustum": "corner", "view_transformer.indexing": "truncate",
                "view_transformer.maps": "binary", "view_transformer.center_cell": "emptied",
-               "images.pixel_origin": "corner"}
+               "images.pixel_origin": "corner", **COLOURS}
     return translate(state, rules, options)

@@ -120,6 +120,7 @@ def translate_powerbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         Rule(DECODER + r"segmentation_head\.(.+)", r"head.layers.\1", turned),
         LOSS_WEIGHT_RULE,
     ]
+    rules.append(Rule(r"(?:.*\.)?total_(ops|params)", None, reason="counters of a profiler"))
     options = dict(LIFTING_OPTIONS)
     if any(re.match(r"(?:model\.)?stconv\.", name) for name in state):
         options["temporal.warp"] = "fiery"

@@ -1,7 +1,8 @@
 """BEVDepth (Li et al., AAAI 2023) with ResNet-50 at 256x704, one keyframe; the child config adds the past.
 
 Training as published: AdamW 2e-4 at a global batch of 64, weight decay 1e-7, 24 epochs, a tenth of the rate from epoch
-19 and a hundredth from 23, gradient norm 5, half precision (``--amp``), ImageNet weights for the backbone.
+19 and a hundredth from 23, gradient norm 5, half precision (``--amp``), ImageNet weights for the backbone: ``--set
+model.image_encoder.backbone.model_name=resnet50.tv_in1k model.image_encoder.backbone.pretrained=True``.
 """
 
 _base_ = ["runtime.py"]

@@ -4,7 +4,8 @@ Training as published: 24 epochs, AdamW 2e-4 (backbone a tenth), weight decay 0.
 batch 1 on each of 8 GPUs, gradient norm 35; history frames run without gradients, batch norms of the backbone are at
 rest and its first stage is frozen, images are covered by a lattice. They want a trained backbone: ``--set
 model.image_encoder.backbone.pretrained=True``. Not as published: it is timm's ResNet without deformable convolutions,
-from ImageNet (the authors: FCOS3D's ResNet-101-DCN).
+from ImageNet (the authors: FCOS3D's ResNet-101-DCN); channels of colours are not permuted, brightness changes by a
+factor, and no past frame of a clip is left out at random. The published scores are those of streams: ``--stream``.
 """
 
 _base_ = ["runtime.py"]
@@ -22,12 +23,15 @@ model = dict(
     head=dict(type="BEVFormerHead", queries=900, coder=dict(type="QueryBoxCoder")),
 )
 
-# Scaled by s, then black below up to a multiple of 32, as the authors pad.
+# Scaled by s, then the mean colour below up to a multiple of 32: zero to the network, as the authors pad.
 clips = dict(type="NuScenesClips", dataroot="data/nuscenes", version="v1.0-trainval", past=past,
-             images=dict(size=(928, 1600), zoom=900 / 928, crop=(0.5, 0.0)))
+             images=dict(size=(928, 1600), zoom=900 / 928, crop=(0.5, 0.0), fill=(124, 116, 104)))
 train_dataloader = dict(batch_size=1, num_workers=4, collate_fn=dict(type="collate_clips"),
                         sampler=dict(type="ResumableSampler", shuffle=True),
-                        dataset=dict(clips, split="train", pipeline=[dict(type="Photometric"), dict(type="GridMask")]))
+                        dataset=dict(clips, split="train", pipeline=[
+                            dict(type="Photometric", brightness=(0.75, 1.25), contrast=(0.5, 1.5),
+                                 saturation=(0.5, 1.5), hue=(-18.0, 18.0), per="image", probability=0.5),
+                            dict(type="GridMask")]))
 val_dataloader = dict(batch_size=1, num_workers=4, collate_fn=dict(type="collate_clips"),
                       sampler=dict(type="DefaultSampler", shuffle=False),
                       dataset=dict(clips, split="val", at_scene_start="repeat"))

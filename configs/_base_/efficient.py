@@ -1,9 +1,10 @@
 """Efficient-Instance-Prediction (Antunes et al., ITSC 2024) at its size "Full", up to the grid, which the child sets.
 
 Image encoder, lift, window of frames, labels and both losses of the head are PowerBEV's; two SegFormers take the place
-of its networks. Training as published: 30 epochs, AdamW 6e-5, weight decay 1e-7, a rate that falls linearly to zero at
-epoch 31, gradient norm 0.5, brightness of a clip drawn from 0.5 to 1.5. The authors' configuration has 2 clips a GPU
-and does not say how many GPUs; the rate is taken for a global batch of 2.
+of its networks. Training as published: 30 epochs, AdamW 6e-5, weight decay 1e-7 (2e-3 in the first release), a rate
+that falls linearly to zero at epoch 31, gradient norm 0.5, brightness of a clip drawn from 0.5 to 1.5, steps of 16
+clips gathered 2 at a time. The backbone starts from ImageNet: ``--set
+model.image_encoder.backbone.model_name=tf_efficientnet_b4.aa_in1k model.image_encoder.backbone.pretrained=True``.
 
 The depth supervision by the lidar is that of their version 1.1.2, but correct: it teaches the depth, not the distance,
 and takes probabilities for what they are, without another softmax. `LidarDepthMap` and `LidarDepthLoss` have options
@@ -19,7 +20,7 @@ past, future = 3, 4
 depth = (2.0, 50.0, 1.0)
 
 model = dict(
-    image_encoder=dict(backbone=dict(norm_momentum=0.1), neck=dict(norm_momentum=0.1)),
+    image_encoder=dict(backbone=dict(norm_momentum=0.01), neck=dict(norm_momentum=0.1)),
     temporal=dict(past=past - 1),
     head=dict(_delete_=True, type="EfficientPredictionHead", future=future, background_first=False,
               channels=(16, 32, 64, 160, 256), reductions=(8, 8, 4, 2, 1),
@@ -32,6 +33,7 @@ train_dataloader = dict(dataset=dict(lidar=True, pipeline=[
     dict(type="LidarDepthMap", stride=8)]))
 
 train_cfg = dict(max_epochs=30)
-optim_wrapper = dict(optimizer=dict(type="AdamW", lr=6e-5, weight_decay=1e-7), clip_grad=dict(max_norm=0.5))
+optim_wrapper = dict(accumulative_counts=8, optimizer=dict(type="AdamW", lr=6e-5, weight_decay=1e-7),
+                     clip_grad=dict(max_norm=0.5))
 param_scheduler = [dict(type="PolyLR", power=1.0, begin=0, end=32, by_epoch=True)]  # rate * (1 - epoch / 31)
-auto_scale_lr = dict(enable=True, base_batch_size=2)
+auto_scale_lr = dict(enable=True, base_batch_size=2)  # of each of the 8 gathered

@@ -33,7 +33,7 @@ train_dataloader = dict(
                  pipeline=[dict(type="BEVJitter", rotate=(-22.5, 22.5), scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5)]))
 val_dataloader = dict(batch_size=1, num_workers=4, collate_fn=dict(type="collate_clips"),
                       sampler=dict(type="DefaultSampler", shuffle=False),
-                      dataset=dict(clips, split="val", images=dict(images, zoom=1.09)))
+                      dataset=dict(clips, split="val", images=dict(images, zoom=12 / 11)))
 test_dataloader = val_dataloader
 val_evaluator = dict(type="FutureInstanceMetric")
 test_evaluator = val_evaluator

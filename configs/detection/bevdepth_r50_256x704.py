@@ -15,8 +15,9 @@ weights need the options that `bevkit import-checkpoint` names.
 
 _base_ = ["../_base_/bevdepth.py"]
 
-model = dict(temporal=dict(type="AlignAndStack", past=1, ego_motion=False),
+model = dict(image_encoder=dict(backbone=dict(frozen_stride=2)),
+             temporal=dict(type="AlignAndStack", past=1, ego_motion=False),
              head=dict(code_weights=(1.0,) * 10))  # velocity counts in full where two frames show it
-train_dataloader = dict(dataset=dict(past=2))
+train_dataloader = dict(dataset=dict(past=2, at_scene_start="repeat"))
 val_dataloader = dict(dataset=dict(past=2, at_scene_start="repeat"))
 test_dataloader = val_dataloader

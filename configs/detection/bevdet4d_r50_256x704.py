@@ -9,3 +9,5 @@ bevdet` names the options that the authors' weights need.
 """
 
 _base_ = ["../_base_/bevdet4d.py"]
+
+train_dataloader = dict(dataset=dict(at_scene_start="repeat"))

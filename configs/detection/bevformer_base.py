@@ -6,7 +6,9 @@ x=(-50.26, 52.14, 0.512), z=(-3.16, 4.84, 8.0); their backbone finds no place in
 convolutions are deformable and it strides in the 1x1 ones.
 
     bevkit train configs/detection/bevformer_base.py --amp fp16
-    bevkit test configs/detection/bevformer_base.py CHECKPOINT
+    bevkit test configs/detection/bevformer_base.py CHECKPOINT --stream
 """
 
 _base_ = ["../_base_/bevformer.py"]
+
+train_dataloader = dict(dataset=dict(at_scene_start="repeat"))

@@ -4,7 +4,7 @@ Published (README of fundamentalvision/BEVFormer, ResNet-101-DCN): NDS 47.9, mAP
 nuScenes; see docs/results.md for what was. With the authors' weights: see bevformer_base.py; cells are of 0.6827 m.
 
     bevkit train configs/detection/bevformer_small.py --amp fp16
-    bevkit test configs/detection/bevformer_small.py CHECKPOINT
+    bevkit test configs/detection/bevformer_small.py CHECKPOINT --stream
 """
 
 _base_ = ["../_base_/bevformer.py"]
@@ -15,6 +15,6 @@ model = dict(
     view_transformer=dict(layers=3, levels=1),
 )
 clips = dict(past=3, images=dict(size=(736, 1280), zoom=720 / 736))
-train_dataloader = dict(dataset=clips)
+train_dataloader = dict(dataset=dict(clips, at_scene_start="repeat"))
 val_dataloader = dict(dataset=clips)
 test_dataloader = val_dataloader

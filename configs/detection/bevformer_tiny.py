@@ -5,7 +5,7 @@ docs/results.md for what was. With the authors' weights set the grid to x=(-50.2
 their map stands around the lidar.
 
     bevkit train configs/detection/bevformer_tiny.py --amp fp16
-    bevkit test configs/detection/bevformer_tiny.py CHECKPOINT
+    bevkit test configs/detection/bevformer_tiny.py CHECKPOINT --stream
 """
 
 _base_ = ["../_base_/bevformer.py"]
@@ -16,6 +16,6 @@ model = dict(
     view_transformer=dict(layers=3, levels=1),
 )
 clips = dict(past=3, images=dict(size=(480, 800), zoom=450 / 480))
-train_dataloader = dict(dataset=clips)
+train_dataloader = dict(dataset=dict(clips, at_scene_start="repeat"))
 val_dataloader = dict(dataset=clips)
 test_dataloader = val_dataloader

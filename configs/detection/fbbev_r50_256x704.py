@@ -6,7 +6,7 @@ here: not trained on nuScenes; see docs/results.md for what was. The authors' we
 
     bevkit train configs/detection/fbbev_r50_256x704.py --amp fp16
     bevkit train configs/detection/fbbev_r50_256x704.py --amp fp16 --set \\
-        model.image_encoder.backbone.model_name=ese_vovnet99b  # V2-99; swin_base_patch4_window7_224 likewise
+        model.image_encoder.backbone.model_name=ese_vovnet99b  # timm's V2-99; swin_base_patch4_window7_224 likewise
     bevkit test configs/detection/fbbev_r50_256x704.py CHECKPOINT
 """
 
@@ -14,4 +14,5 @@ _base_ = ["../_base_/fbbev.py"]
 
 train_dataloader = dict(sampler=dict(type="ClassBalancedSampler"))
 custom_hooks = [dict(type="PlainCheckpointHook"), dict(type="ProgressHook"),
-                dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=1e-4, gamma=2000)]
+                dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=1e-3, gamma=2000,
+                     update_buffers=True)]

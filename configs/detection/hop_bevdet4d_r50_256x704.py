@@ -19,13 +19,16 @@ model = dict(
     temporal=dict(past=past - 1),
     auxiliaries=[
         dict(type="LidarDepthLoss", depth=depth, weight=3.0),
-        dict(type="HistoricalObjectLoss", frames=past - 1,
-             head=dict(type="CenterPointHead", coder=dict(type="CenterPointCoder"), loss_by_attribute=True))],
+        dict(type="HistoricalObjectLoss", frames=past - 1, out_channels=256,
+             head=dict(type="CenterPointHead", coder=dict(type="CenterPointCoder"), loss_by_attribute=True,
+                       code_weights=(1.0,) * 10))],
 )
-train_dataloader = dict(dataset=dict(past=past, pipeline=[
-    dict(type="BEVJitter", rotate=(-22.5, 22.5), scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5),
-    dict(type="LidarDepthMap", stride=16),
-    dict(type="PastTargets", grid=grid, coder=dict(type="CenterPointCoder"))]))
+# Not class-balanced, as BEVDet4D is.
+train_dataloader = dict(sampler=dict(_delete_=True, type="ResumableSampler", shuffle=True), dataset=dict(
+    past=past, at_scene_start="repeat", pipeline=[
+        dict(type="BEVJitter", rotate=(-22.5, 22.5), scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5),
+        dict(type="LidarDepthMap", stride=16),
+        dict(type="PastTargets", grid=grid, coder=dict(type="CenterPointCoder"))]))
 val_dataloader = dict(dataset=dict(past=past))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=24)

@@ -10,7 +10,10 @@ nuScenes; see docs/results.md for what was.
 
 _base_ = ["../_base_/bevdepth.py"]
 
-model = dict(view_transformer=dict(type="MatrixVT", hidden=512))
+model = dict(image_encoder=dict(backbone=dict(frozen_stride=2)),
+             view_transformer=dict(type="MatrixVT", hidden=512))
 train_dataloader = dict(sampler=dict(type="ClassBalancedSampler"))
 custom_hooks = [dict(type="PlainCheckpointHook"), dict(type="ProgressHook"),
-                dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=1e-4, gamma=2000)]
+                dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=1e-3, gamma=2000,
+                     update_buffers=True)]
+param_scheduler = []  # the rate stays

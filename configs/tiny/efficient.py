@@ -22,5 +22,6 @@ train_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(clips, split="
 val_dataloader = dict(num_workers=0, dataset=dict(clips, split="mini_val"))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=2)
+optim_wrapper = dict(accumulative_counts=1)
 auto_scale_lr = dict(enable=False)
 default_hooks = dict(checkpoint=dict(interval=5), logger=dict(interval=1))

@@ -131,6 +131,18 @@ def test_channels_are_red_green_blue(tmp_path):
         assert image[0, :, 3, 3].tolist() == [200, 20, 10]
 
 
+@pytest.mark.parametrize("angle", [0.0, 5.0])
+def test_what_lies_outside_has_the_colour_asked_for(tmp_path, angle):
+    path = tmp_path / "grey.png"
+    Image.new("RGB", (40, 30), (50, 50, 50)).save(path)
+    for interpolation in ("bilinear", "pil"):
+        loader = ImageLoader((40, 40), crop=(0.5, 0.0), zoom=0.75, interpolation=interpolation, fill=(124, 116, 104))
+        image = loader.read([path], [loader.plan((30, 40), (0.75, 0.5, 0, 0, angle))])
+        assert image[0, :, -1, 20].tolist() == [124, 116, 104] and image[0, :, 10, 20].tolist() == [50, 50, 50]
+    with pytest.raises(ValueError, match="fill = three numbers"):
+        ImageLoader(fill=(124, 300, 0))
+
+
 def test_other_mistakes_give_one_sentence(picture):
     loader = ImageLoader((36, 48))
     with pytest.raises(ValueError, match="expected 160x90 as the tables say, got 96x72"):

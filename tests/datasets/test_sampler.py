@@ -37,6 +37,13 @@ def test_every_class_has_its_share():
     assert sorted(draws) == [(clip, turn) for clip in sorted(times) for turn in range(times[clip])]
 
 
+def test_only_the_classes_asked_for_are_balanced():
+    draws = drawn(ClassBalancedSampler(Presence(), shuffle=False, seed=0, classes=("bus", "bicycle")))
+    assert len(draws) == 2 * ((5 + 2) // 2) and {draw.index for draw in draws} <= {*range(3, 8), 11, 30}
+    with pytest.raises(ValueError, match="ClassBalancedSampler.classes"):
+        ClassBalancedSampler(Presence(), classes=("tram",))
+
+
 def test_epochs_differ_and_repeat_by_seed():
     first = drawn(ClassBalancedSampler(Presence(), seed=1))
     assert drawn(ClassBalancedSampler(Presence(), seed=1)) == first

@@ -4,9 +4,14 @@ import pytest
 import torch
 
 from bevkit.importers import fit
-from bevkit.importers.bevdepth import translate_bevdepth
+from bevkit.importers.base import Translation
+from bevkit.importers.bevdepth import COLOURS, translate_bevdepth
 from bevkit.importers.bevdet import translate_bevdet
+from bevkit.importers.bevformer import translate_bevformer
+from bevkit.importers.fbbev import translate_fbbev
+from bevkit.importers.hop import translate_hop
 from bevkit.importers.matrixvt import translate_matrixvt
+from bevkit.models.architectures.preprocessor import BEVPreprocessor
 from bevkit.registry import MODELS
 
 CHANNELS, IMAGE = 4, (32, 64)
@@ -115,3 +120,42 @@ def test_bevdets_depth_net_without_deformable_convolution():
     _, translation = authors_names(model, translate_bevdet, wanted)
     report = fit(translation, model, "bevdet", "memory")
     assert report.unused == [] and sorted(report.used) == sorted(wanted)
+
+
+@pytest.mark.parametrize("translate, name", [
+    (translate_bevdepth, "model.backbone.img_backbone."), (translate_matrixvt, "backbone.img_backbone."),
+    (translate_bevdet, "img_backbone."), (translate_fbbev, "img_backbone."), (translate_hop, "img_backbone.")])
+def test_backbones_that_saw_blue_green_red_are_turned(translate, name):
+    """The same image, normalised as the authors did and as their options say, gives the same features."""
+    weight, image = torch.randn(4, 3, 3, 3), torch.randint(0, 256, (1, 3, 8, 8)).float()  # RGB
+    translation = translate({name + "conv1.weight": weight}, {})
+    given = BEVPreprocessor(*(translation.options[f"data_preprocessor.{part}"] for part in ("mean", "std")))
+    usual = BEVPreprocessor()
+    theirs = torch.nn.functional.conv2d((image.flip(1) - usual.mean) / usual.std, weight)
+    ours = torch.nn.functional.conv2d((image - given.mean) / given.std,
+                                      translation.state["image_encoder.backbone.model.conv1.weight"])
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_model_says_how_it_normalises(told):
+    options = dict(zip(("mean", "std"), COLOURS.values())) if told else {}
+    model = build(dict(type="LiftSplat"), data_preprocessor=dict(type="BEVPreprocessor", **options))
+    state = model.state_dict()
+    translation = Translation(state, {name: name for name in state}, {}, [], dict(COLOURS))
+    assert set(fit(translation, model, "bevdepth", "memory").unmet) == (set() if told else set(COLOURS))
+
+
+def test_bevformer_reads_the_first_of_four_scales():
+    rows = torch.randn(4, 8)
+    state = {"pts_bbox_head.transformer.level_embeds": rows}
+    for levels in (1, 4):
+        found = translate_bevformer(state, {"view_transformer.level_embedding": torch.zeros(levels, 8)}).state
+        assert torch.equal(found["view_transformer.level_embedding"], rows[:levels])
+
+
+def test_hops_branch_is_one_of_a_list():
+    target = {"auxiliaries.0.predictor.decoders.0.0.norms.0.weight": None}
+    names = [f"aux_bbox_head.{place}shared_conv.conv.weight" for place in ("0.", "")]
+    found = translate_hop({name: torch.zeros(1) for name in names}, target)
+    assert not found.unknown and set(found.state) == {"auxiliaries.0.head.shared.0.weight"}

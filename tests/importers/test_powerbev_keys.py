@@ -60,10 +60,13 @@ def small(golden):
 def test_lightning_file_with_foreign_objects_is_read(small, tmp_path):
     """Lightning keeps its own objects beside the weights; they are stepped over, not made."""
     import argparse
+    from types import SimpleNamespace
 
     model, state = small
-    torch.save({"state_dict": prefixed("model.", state) | {"model.segmentation_weight": torch.tensor(0.3)},
-                "hyper_parameters": argparse.Namespace(lr=0.1), "epoch": 19}, tmp_path / "lightning.ckpt")
+    counters = {"model.encoder.total_ops": torch.zeros(1), "model.total_params": torch.zeros(1)}  # of a profiler
+    torch.save({"state_dict": prefixed("model.", state) | {"model.segmentation_weight": torch.tensor(0.3)} | counters,
+                "hyper_parameters": argparse.Namespace(lr=0.1, more=SimpleNamespace(batch=2)), "epoch": 19},
+               tmp_path / "lightning.ckpt")
     report = import_checkpoint(tmp_path / "lightning.ckpt", "powerbev", model)
     assert report.complete and report.kept == ["head.flow_weight.log_variance"]
     assert report.unmet == {"level_ego": (False, True)}
