@@ -31,7 +31,7 @@ def to_half(model: onnx.ModelProto, features: Iterable[str] = ("past",)) -> onnx
     """Returns a copy that computes features in half precision by explicit casts; inputs and outputs stay float32.
 
     Args:
-        model: with the type of every tensor (`bevkit.export.onnx.save_onnx` returns one).
+        model: with the type of every tensor (`bevkit.export.onnx.checked` returns one).
         features: inputs that are features, not calibration.
     """
     return _Halver(model, set(features)).run()
