@@ -70,7 +70,7 @@ def group(centers: np.ndarray, flow: np.ndarray, occupied: np.ndarray) -> np.nda
         x, y = (column + flow[0, row, column]).astype(np.float32), (row + flow[1, row, column]).astype(np.float32)
         places = centers.astype(np.float32)
         away_x, away_y = x[:, None] - places[:, 0], y[:, None] - places[:, 1]  # each [P K]
-        nearest = np.sqrt(away_x * away_x + away_y * away_y).argmin(axis=1)
+        nearest = (away_x * away_x + away_y * away_y).argmin(axis=1)
         ids[row, column] = np.unique(nearest, return_inverse=True)[1] + 1  # only centres that someone points at count
     return ids
 

@@ -67,6 +67,17 @@ def test_a_flow_that_is_no_number_leads_nowhere(value):
         vehicle.assign(np.array([[1.0, value], [2.0, 3.0]]))
 
 
+def test_cells_that_point_far_away_find_the_same_centre():
+    """Of two centres almost equally far the root of the distance decides by its last digit."""
+    grid = BEVGrid(x=(-50.0, 50.0, 0.5), y=(-50.0, 50.0, 0.5))
+    generator = torch.Generator().manual_seed(0)
+    raw = SimpleNamespace(segmentation=torch.tensor([-1.0, 1.0]).view(1, 1, 2, 1, 1).expand(4, 2, 2, *grid.shape),
+                          center=torch.rand(4, 2, 1, *grid.shape, generator=generator),
+                          offset=300 * torch.randn(4, 2, 2, *grid.shape, generator=generator).half().float(),
+                          flow=torch.zeros(4, 2, 2, *grid.shape))
+    assert check(InstanceCenterCoder(grid), raw) > 100
+
+
 def test_an_id_means_one_instance():
     """Behind a frame without instances, which breaks every link, all are new."""
     raw = random_outputs(4)

@@ -56,6 +56,7 @@ def group_cells(centers: Tensor, vectors: Tensor, occupied: Tensor) -> Tensor:
         x, y = column + vectors[0, row, column], row + vectors[1, row, column]
         places = centers.to(vectors.dtype)
         away_x, away_y = x[:, None] - places[:, 0], y[:, None] - places[:, 1]  # each [P K]
-        nearest = (away_x * away_x + away_y * away_y).sqrt().argmin(dim=1)
+        # Of squares: some libraries round roots to a neighbour, and the vehicle's program would choose other centres.
+        nearest = (away_x * away_x + away_y * away_y).argmin(dim=1)
         ids[row, column] = nearest.unique(return_inverse=True)[1] + 1  # only centres that someone points at count
     return ids

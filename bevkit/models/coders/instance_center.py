@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -126,10 +127,10 @@ class InstanceCenterCoder:
             if not len(centers) or self.reuse_ids and not len(known):
                 linked.append(now)
                 continue
-            apart = expected[known][:, None] - centers  # [n n' 2]; not cdist, whose rounding depends on n
-            distance = (apart[..., 0] * apart[..., 0] + apart[..., 1] * apart[..., 1]).sqrt()
-            distance = torch.where(distance.isfinite(), distance, FAR)  # a flow that is no number leads nowhere
-            pairs = [(int(known[i]), j + 1) for i, j in zip(*linear_sum_assignment(distance.cpu().numpy()))
+            apart = (expected[known][:, None] - centers).cpu().numpy()  # [n n' 2]; not cdist: its rounding depends on n
+            distance = np.sqrt(apart[..., 0] * apart[..., 0] + apart[..., 1] * apart[..., 1])  # NumPy's root is exact
+            distance = np.where(np.isfinite(distance), distance, FAR)  # a flow that is no number leads nowhere
+            pairs = [(int(known[i]), j + 1) for i, j in zip(*linear_sum_assignment(distance))
                      if distance[i, j] < self.match_within]
             names = torch.zeros(len(centers) + 1, dtype=torch.int64)
             for old, new in pairs:
