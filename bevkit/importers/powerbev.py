@@ -119,8 +119,8 @@ def translate_powerbev(state: Mapping[str, Tensor], target: Mapping[str, Any]) -
         *decoder_rules("bev_encoder."),
         Rule(DECODER + r"segmentation_head\.(.+)", r"head.layers.\1", turned),
         LOSS_WEIGHT_RULE,
+        Rule(r"(?:.*\.)?total_(ops|params)", None, reason="counters of a profiler"),
     ]
-    rules.append(Rule(r"(?:.*\.)?total_(ops|params)", None, reason="counters of a profiler"))
     options = dict(LIFTING_OPTIONS)
     if any(re.match(r"(?:model\.)?stconv\.", name) for name in state):
         options["temporal.warp"] = "fiery"
